@@ -1,0 +1,11 @@
+"""Front-ends: samples to features. One file each; a new one is added to ``FRONT_ENDS``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amtcli.front_ends.multi_window_log_mel import MultiWindowLogMel, MultiWindowLogMelConfig
+
+FRONT_ENDS: dict[str, tuple[type[Any], type[Any]]] = {
+    "multi_window_log_mel": (MultiWindowLogMelConfig, MultiWindowLogMel),
+}

@@ -1,0 +1,93 @@
+"""Scores of all intervals of a window, of which only the positive ones are kept.
+
+An interval from frame b to frame e > b scores |e - b| * (q_e . k_b) / sqrt(width), a single
+frame scores its own value d_b (Yan and Duan, ISMIR 2024, section 3.3). Silence scores 0, so an
+interval with a score of 0 or less can never be part of the best path: of 21 million cells per
+window some thousands remain, and no table of scores is ever held in memory.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from amtcli.networks.linear import linear
+
+
+class FrameProjection(nn.Module):
+    """Coarse steps to frames: a transposed convolution whose stride equals its kernel.
+
+    So it is one linear map per phase, and what follows it can be composed with it once, ahead
+    of all work (``composed``), instead of being computed for every frame.
+    """
+
+    def __init__(self, width: int, factor: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(factor, width, width))  # (phase, out, in)
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def composed(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Put a linear map (n_out, width) behind it: weights (factor * n_out, width), bias."""
+        both = torch.einsum("oc,pci->poi", weight.double(), self.weight.double())
+        shift = weight.double() @ self.bias.double() + bias.double()
+        repeated = shift.repeat(self.weight.shape[0])
+        return both.flatten(0, 1).to(weight.dtype), repeated.to(bias.dtype)
+
+    def at(self, coarse: Tensor, row: Tensor, frame: Tensor) -> Tensor:
+        """Features (n, width) at the given frames of the given rows of coarse (rows, steps, .)."""
+        factor = self.weight.shape[0]
+        step, phase = frame // factor, frame % factor
+        features = coarse.new_empty(len(frame), self.weight.shape[1])
+        for p in range(factor):
+            here = (phase == p).nonzero().flatten()
+            features[here] = linear(coarse[row[here], step[here]], self.weight[p], self.bias)
+        return features
+
+
+class IntervalScorer(nn.Module):
+    """Queries for interval ends, keys for interval begins, one value for single frames."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.map = nn.Linear(width, 2 * width + 1)
+        self.width = width
+
+    def split_maps(self, frames: FrameProjection) -> list[tuple[Tensor, Tensor]]:
+        """Return end, begin and single-frame maps, each composed with the frame projection."""
+        sizes = [self.width, self.width, 1]
+        weights, biases = self.map.weight.split(sizes), self.map.bias.split(sizes)
+        return [frames.composed(w, b) for w, b in zip(weights, biases, strict=True)]
+
+
+def positive_cells(ends: Tensor, begins: Tensor, singles: Tensor) -> tuple[Tensor, ...]:
+    """Find the intervals with a positive score.
+
+    ``ends`` and ``begins`` are (rows, frames, width), ``singles`` is (rows, frames). Returns
+    row, begin, end (int64) and score (float32), one entry per positive cell, in no
+    particular order; ``begin == end`` for single frames.
+    """
+    n_rows, n_frames, width = ends.shape
+    on_cpu = ends.device.type == "cpu"
+    # Two blocks of ends leave out a quarter of the square; larger devices prefer one launch.
+    blocks = [(0, n_frames // 2), (n_frames // 2, n_frames)] if on_cpu else [(0, n_frames)]
+    row_index, frame = (singles > 0).nonzero(as_tuple=True)
+    found = [(row_index, frame, frame, singles[row_index, frame])]
+    for rows in torch.arange(n_rows, device=ends.device).split(1 if on_cpu else 90):
+        for first, last in blocks:
+            products = _products(ends[rows, first:last], begins[rows, :last])
+            row, end, begin = (products > 0).nonzero(as_tuple=True)
+            product = products[row, end, begin]
+            end = end + first
+            keep = end > begin  # the upper triangle means nothing
+            row, end, begin, product = row[keep], end[keep], begin[keep], product[keep]
+            found.append((rows[row], begin, end, product * (end - begin) / math.sqrt(width)))
+    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+
+
+def _products(ends: Tensor, begins: Tensor) -> Tensor:
+    """All inner products (rows, ends, begins) of the frames of each row."""
+    if ends.shape[0] == 1:
+        return linear(ends[0], begins[0])[None]
+    return torch.bmm(ends, begins.transpose(1, 2))
