@@ -1,0 +1,359 @@
+"""Performances to MIDI files and back, by mido.
+
+mido rather than pretty_midi, because pretty_midi reads nothing beyond ten million ticks (under
+three hours at 480 ticks per quarter and 120 BPM), looks for tempo changes in the first track only
+and drops notes that are never released.
+
+Seconds are the truth and ticks follow from them: each time is rounded to the nearest tick by
+itself, so that no error adds up over a recording, and ``--tempo`` changes bars, not notes.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, get_args
+
+import mido
+
+from amtcli import __version__
+from amtcli.errors import MidiError, UsageError
+from amtcli.notes import (
+    SOFT_PEDAL,
+    SUSTAIN_PEDAL,
+    Note,
+    PedalSpan,
+    Performance,
+    extend_by_pedal,
+)
+
+PedalMode = Literal["cc64", "extend", "none"]
+PEDAL_MODES: tuple[PedalMode, ...] = get_args(PedalMode)
+
+MIN_TEMPO_BPM = 4.0  # a quarter note of 16.7 s is the longest that a MIDI file can state
+MAX_TEMPO_BPM = 1000.0
+
+_TICKS_PER_QUARTER = 480
+_QUARTER_AT_120_BPM_US = 500_000
+_PEDALS = (SUSTAIN_PEDAL, SOFT_PEDAL)
+_PEDAL_DOWN = 64  # MIDI 1.0: a switch controller is on from 64
+_RELEASE_VELOCITY = 64  # MIDI 1.0: of a keyboard that does not sense it
+_DRUM_CHANNEL = 9  # "channel 10" where channels are counted from 1
+
+# What happens first within one tick. A pedal pressed with the key's release still holds the
+# note (as in notes.sounding_ends_s), and a key comes up before it is struck again.
+_PEDAL_UP_RANK, _PEDAL_DOWN_RANK, _NOTE_OFF_RANK, _NOTE_ON_RANK = range(4)
+
+_Span = tuple[int, int, int]  # first tick, last tick, velocity or pedal value
+_Event = tuple[int, int, int, int]  # tick, rank, pitch or controller, velocity or pedal value
+
+
+@dataclass(frozen=True, slots=True)
+class _TickGrid:
+    """Ticks of a constant tempo: the file's two numbers, and seconds to ticks."""
+
+    ticks_per_quarter: int
+    quarter_us: int
+
+    def ticks(self, time_s: float) -> int:
+        """Nearest tick of ``time_s``; what lies before the recording moves to its start."""
+        return max(0, round(time_s * 1e6 * self.ticks_per_quarter / self.quarter_us))
+
+
+def performance_to_midi_bytes(
+    performance: Performance,
+    *,
+    tempo_bpm: float = 120.0,
+    pedal: PedalMode = "cc64",
+    model_id: str | None = None,
+) -> bytes:
+    """Return a format 1 MIDI file: a track of tempo and meter, and a track of piano.
+
+    At 120 BPM a quarter note has 480 ticks of 1.04 ms. A slower tempo gets more ticks per
+    quarter, so that a tick never grows, and notes stay where they are, within half a tick.
+
+    A note ends at the latest where the same key is struck again and is at least one tick long.
+    Two notes of one pitch in the same tick are one strike: the louder velocity and the later
+    end stay. Velocities and pedal values are limited to 1-127.
+
+    Parameters
+    ----------
+    tempo_bpm
+        Quarter notes per minute, 4 to 1000.
+    pedal
+        ``"cc64"`` writes controllers 64 and 67, value at the start of a span and 0 at its end,
+        and notes end at key-up; ``"extend"`` writes no pedal and holds notes to their sounding
+        end; ``"none"`` writes no pedal and notes end at key-up.
+    model_id
+        Name and version of the model, for a text event.
+
+    Raises
+    ------
+    UsageError
+        The tempo or the pedal mode is not one of those above.
+    MidiError
+        A pitch lies outside 0-127, or a time is not a finite number.
+    """
+    grid = _tick_grid(tempo_bpm)
+    if pedal not in PEDAL_MODES:
+        raise UsageError(f"unknown pedal mode {pedal!r}: choose one of {', '.join(PEDAL_MODES)}")
+    _check_performance(performance)
+    if pedal == "extend":
+        performance = extend_by_pedal(performance)
+    events = _note_events(performance.notes, grid)
+    if pedal == "cc64":
+        events += _pedal_events(performance.pedals, grid)
+    events.sort()
+    midi = mido.MidiFile(
+        type=1,
+        ticks_per_beat=grid.ticks_per_quarter,
+        tracks=[_conductor_track(grid, model_id), _piano_messages(events)],
+    )
+    file = io.BytesIO()
+    midi.save(file=file)
+    return file.getvalue()
+
+
+def _tick_grid(tempo_bpm: float) -> _TickGrid:
+    if not MIN_TEMPO_BPM <= tempo_bpm <= MAX_TEMPO_BPM:
+        raise UsageError(
+            f"a tempo of {tempo_bpm:g} BPM cannot be written: "
+            f"choose one from {MIN_TEMPO_BPM:g} to {MAX_TEMPO_BPM:g}"
+        )
+    # A file states whole microseconds per quarter; ticks are reckoned from that rounded value.
+    quarter_us = round(60e6 / tempo_bpm)
+    factor = math.ceil(quarter_us / _QUARTER_AT_120_BPM_US)
+    return _TickGrid(_TICKS_PER_QUARTER * factor, quarter_us)
+
+
+def _check_performance(performance: Performance) -> None:
+    for note in performance.notes:
+        if not 0 <= note.pitch <= 127:
+            raise MidiError(
+                f"the note at {note.onset_s:.3f} s has pitch {note.pitch}: MIDI has 0 to 127"
+            )
+    spans: tuple[Note | PedalSpan, ...] = (*performance.notes, *performance.pedals)
+    for span in spans:
+        if not (math.isfinite(span.onset_s) and math.isfinite(span.offset_s)):
+            raise MidiError(f"a time is not a finite number, and cannot be written: {span}")
+
+
+def _note_events(notes: Iterable[Note], grid: _TickGrid) -> list[_Event]:
+    by_pitch: dict[int, list[_Span]] = {}
+    for note in notes:
+        span = (grid.ticks(note.onset_s), grid.ticks(note.offset_s), _limit(note.velocity))
+        by_pitch.setdefault(int(note.pitch), []).append(span)
+    events: list[_Event] = []
+    for pitch, spans in by_pitch.items():
+        for start, end, velocity in _separate(spans):
+            events.append((start, _NOTE_ON_RANK, pitch, velocity))
+            events.append((end, _NOTE_OFF_RANK, pitch, _RELEASE_VELOCITY))
+    return events
+
+
+def _pedal_events(pedals: Iterable[PedalSpan], grid: _TickGrid) -> list[_Event]:
+    by_controller: dict[int, list[_Span]] = {}
+    for pedal in sorted(pedals, key=lambda pedal: pedal.onset_s):
+        span = (grid.ticks(pedal.onset_s), grid.ticks(pedal.offset_s), _limit(pedal.value))
+        by_controller.setdefault(pedal.controller, []).append(span)
+    events: list[_Event] = []
+    for controller, spans in by_controller.items():
+        # Unlike a key, a pedal stays down as long as any of its spans does.
+        ends = accumulate((end for _, end, _ in spans), max)
+        held = [(start, end, value) for (start, _, value), end in zip(spans, ends, strict=True)]
+        for start, end, value in _separate(held):
+            events.append((start, _PEDAL_DOWN_RANK, controller, value))
+            events.append((end, _PEDAL_UP_RANK, controller, 0))
+    return events
+
+
+def _separate(spans: list[_Span]) -> list[_Span]:
+    """Spans of one key, none empty, each ending at the latest where the next one starts."""
+    merged: list[_Span] = []
+    for start, end, value in sorted(spans):
+        if merged and merged[-1][0] == start:
+            start, last_end, last_value = merged.pop()
+            end, value = max(end, last_end), max(value, last_value)
+        merged.append((start, end, value))
+    # Starts differ by a tick or more here, so the shortest note never reaches the next start.
+    limits = [start for start, _, _ in merged[1:]] + [math.inf]
+    return [
+        (start, int(min(max(end, start + 1), limit)), value)
+        for (start, end, value), limit in zip(merged, limits, strict=True)
+    ]
+
+
+def _limit(value: int) -> int:
+    return min(127, max(1, int(value)))
+
+
+def _conductor_track(grid: _TickGrid, model_id: str | None) -> Any:
+    origin = f"amt {__version__}" + (f", model {model_id}" if model_id else "")
+    return mido.MidiTrack(
+        [
+            mido.MetaMessage("text", text=_text(origin)),
+            mido.MetaMessage("set_tempo", tempo=grid.quarter_us),
+            mido.MetaMessage("time_signature", numerator=4, denominator=4),
+        ]
+    )
+
+
+def _piano_messages(events: Iterable[_Event]) -> Iterator[Any]:
+    # mido only iterates a track when it saves: made one by one, the messages of a recording of
+    # eight hours take no quarter of a gigabyte.
+    yield mido.MetaMessage("track_name", name="Piano")
+    yield mido.Message("program_change", program=0)
+    last_tick = 0
+    for tick, rank, number, value in events:
+        delta, last_tick = tick - last_tick, tick
+        if rank in (_PEDAL_UP_RANK, _PEDAL_DOWN_RANK):
+            yield mido.Message("control_change", control=number, value=value, time=delta)
+        else:
+            kind = "note_on" if rank == _NOTE_ON_RANK else "note_off"
+            yield mido.Message(kind, note=number, velocity=value, time=delta)
+
+
+def _text(text: str) -> str:
+    # mido writes Latin-1 unless a process-wide setting is changed; this makes UTF-8 of it.
+    return text.encode("utf-8", "replace").decode("latin-1")
+
+
+def read_performance(source: str | Path | BinaryIO) -> Performance:
+    """Read the notes and pedals of any MIDI file, formats 0, 1 and 2, also inside RIFF (.rmi).
+
+    Tracks and channels are merged, but for the drums of channel 10; the patterns of format 2
+    all start at zero. A key struck again while it is down ends its earlier note, the first
+    release ends the note, and what is never released ends with the file. A note released in the
+    tick of its onset is kept, with no length. Pedals (controllers 64 and 67) are down from 64
+    on, in any channel; a span carries the largest value that it reached. Notes are in order of
+    (onset, pitch), pedal spans of (onset, controller).
+
+    Raises
+    ------
+    MidiError
+        The source cannot be read, is empty, no MIDI file, damaged or cut off.
+    """
+    data, name = _read_bytes(source)
+    midi = _parse(data, name)
+    if not midi.ticks_per_beat:
+        raise MidiError(f"{name} is damaged: it states a quarter note of 0 ticks")
+    groups = [[track] for track in midi.tracks] if midi.type == 2 else [midi.tracks]
+    notes: list[Note] = []
+    pedals: list[PedalSpan] = []
+    for tracks in groups:
+        events = list(_timed_events(tracks, midi.ticks_per_beat))
+        notes += _read_notes(events)
+        pedals += _read_pedals(events)
+    notes.sort(key=lambda note: (note.onset_s, note.pitch))
+    pedals.sort(key=lambda pedal: (pedal.onset_s, pedal.controller))
+    return Performance(tuple(notes), tuple(pedals))
+
+
+def _read_bytes(source: str | Path | BinaryIO) -> tuple[bytes, str]:
+    if not isinstance(source, str | Path):
+        return source.read(), str(getattr(source, "name", "the MIDI data"))
+    try:
+        return Path(source).read_bytes(), str(source)
+    except OSError as error:
+        raise MidiError(f"{source} cannot be read: {error.strerror}") from error
+
+
+def _parse(data: bytes, name: str) -> Any:
+    if not data:
+        raise MidiError(f"{name} is empty: there is no MIDI in it")
+    start = data.find(b"MThd") if data.startswith(b"RIFF") else 0
+    if not data.startswith(b"MThd", max(start, 0)):
+        raise MidiError(f"{name} is not a MIDI file: it does not begin with MThd")
+    try:
+        return mido.MidiFile(file=io.BytesIO(data[start:]))
+    except EOFError as error:
+        raise MidiError(f"{name} is cut off: copy or export it again") from error
+    # mido lets errors of decoding through as they come.
+    except (OSError, ValueError, LookupError, TypeError, mido.KeySignatureError) as error:
+        raise MidiError(f"{name} is damaged: {error or type(error).__name__}") from error
+
+
+_TimedEvent = tuple[float, int, Any]  # seconds, track, mido message
+
+
+def _timed_events(tracks: Iterable[Any], division: int) -> Iterator[_TimedEvent]:
+    """All events of tracks that share a clock, in order; ``division`` as in the file's header."""
+    ticked: list[tuple[int, int, Any]] = []
+    for index, track in enumerate(tracks):
+        tick = 0
+        for message in track:
+            tick += message.time
+            ticked.append((tick, index, message))
+    ticked.sort(key=itemgetter(0))
+    tempo_tick, tempo_s = 0, 0.0
+    tick_s = _tick_s(division, _QUARTER_AT_120_BPM_US)
+    for tick, index, message in ticked:
+        time_s = tempo_s + (tick - tempo_tick) * tick_s
+        if message.type == "set_tempo":
+            tempo_tick, tempo_s = tick, time_s
+            tick_s = _tick_s(division, message.tempo)
+        yield time_s, index, message
+
+
+def _tick_s(division: int, quarter_us: int) -> float:
+    if division > 0:
+        return quarter_us / 1e6 / division
+    # SMPTE time: minus the frames per second in the high byte, ticks per frame in the low one.
+    frames_per_s, ticks_per_frame = -(division >> 8), division & 0xFF
+    exact_frames_per_s = 30_000 / 1001 if frames_per_s == 29 else frames_per_s
+    return 1 / (exact_frames_per_s * max(1, ticks_per_frame))
+
+
+def _read_notes(events: list[_TimedEvent]) -> list[Note]:
+    notes: list[Note] = []
+    down: dict[tuple[int, int, int], tuple[float, int]] = {}
+    restruck_s: dict[tuple[int, int, int], float] = {}
+    for time_s, track, message in events:
+        if message.type not in ("note_on", "note_off") or message.channel == _DRUM_CHANNEL:
+            continue
+        key = (track, message.channel, message.note)
+        held = down.pop(key, None)
+        if message.type == "note_on" and message.velocity > 0:
+            velocity = message.velocity
+            if held and held[0] == time_s:
+                velocity = max(velocity, held[1])
+            elif held:
+                notes.append(Note(held[0], time_s, message.note, held[1]))
+                restruck_s[key] = time_s
+            down[key] = (time_s, velocity)
+        elif held and held[0] == time_s == restruck_s.get(key):
+            # Some recorders write the new onset before the old release of the same tick.
+            down[key] = held
+            del restruck_s[key]
+        elif held:
+            notes.append(Note(held[0], time_s, message.note, held[1]))
+    end_s = events[-1][0] if events else 0.0
+    notes += [Note(onset_s, end_s, key[2], velocity) for key, (onset_s, velocity) in down.items()]
+    return notes
+
+
+def _read_pedals(events: list[_TimedEvent]) -> list[PedalSpan]:
+    spans: list[PedalSpan] = []
+    for controller in _PEDALS:
+        values: dict[int, int] = {}  # of the channels in which the pedal is down
+        onset_s, peak = 0.0, 0
+        for time_s, _, message in events:
+            if message.type != "control_change" or message.control != controller:
+                continue
+            if message.channel == _DRUM_CHANNEL:
+                continue
+            if message.value >= _PEDAL_DOWN:
+                if not values:
+                    onset_s, peak = time_s, 0
+                values[message.channel] = message.value
+                peak = max(peak, message.value)
+            elif values.pop(message.channel, None) and not values:
+                spans.append(PedalSpan(onset_s, time_s, controller, peak))
+        if values:
+            spans.append(PedalSpan(onset_s, events[-1][0], controller, peak))
+    return spans
