@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amtcli.networks.linear import linear
@@ -42,7 +43,7 @@ class FrameProjection(nn.Module):
         features = coarse.new_empty(len(frame), self.weight.shape[1])
         for p in range(factor):
             here = (phase == p).nonzero().flatten()
-            features[here] = linear(coarse[row[here], step[here]], self.weight[p], self.bias)
+            features[here] = F.linear(coarse[row[here], step[here]], self.weight[p], self.bias)
         return features
 
 

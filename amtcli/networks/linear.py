@@ -18,7 +18,10 @@ _X86 = platform.machine().lower() in {"x86_64", "amd64"}
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Compute ``x @ weight.T + bias`` for x (..., n_in) and weight (n_out, n_in)."""
+    """Compute ``x @ weight.T + bias`` for x (..., n_in) and weight (n_out, n_in).
+
+    For shapes that recur: oneDNN builds a kernel for each new one, which takes milliseconds.
+    """
     if not (_X86 and x.device.type == "cpu" and x.dtype == torch.float32):
         return F.linear(x, weight, bias)
     if not torch.backends.mkldnn.is_available():

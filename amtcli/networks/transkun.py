@@ -101,8 +101,8 @@ class IntervalHead(nn.Module):
 
     def forward(self, ends: Tensor) -> Tensor:
         """(intervals, 3 width) to (intervals, n_out)."""
-        hidden = F.gelu(linear(ends, self.hidden.weight, self.hidden.bias))
-        return linear(hidden, self.output.weight, self.output.bias)
+        attribute: Tensor = self.output(F.gelu(self.hidden(ends)))
+        return attribute
 
 
 class Transkun(nn.Module):
