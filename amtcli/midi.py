@@ -99,9 +99,8 @@ def performance_to_midi_bytes(
     MidiError
         A pitch lies outside 0-127, or a time is not a finite number.
     """
+    check_midi_options(tempo_bpm, pedal)
     grid = _tick_grid(tempo_bpm)
-    if pedal not in PEDAL_MODES:
-        raise UsageError(f"unknown pedal mode {pedal!r}: choose one of {', '.join(PEDAL_MODES)}")
     _check_performance(performance)
     if pedal == "extend":
         performance = extend_by_pedal(performance)
@@ -119,12 +118,18 @@ def performance_to_midi_bytes(
     return file.getvalue()
 
 
-def _tick_grid(tempo_bpm: float) -> _TickGrid:
+def check_midi_options(tempo_bpm: float, pedal: str) -> None:
+    """Raise UsageError unless `performance_to_midi_bytes` can follow both."""
     if not MIN_TEMPO_BPM <= tempo_bpm <= MAX_TEMPO_BPM:
         raise UsageError(
             f"a tempo of {tempo_bpm:g} BPM cannot be written: "
             f"choose one from {MIN_TEMPO_BPM:g} to {MAX_TEMPO_BPM:g}"
         )
+    if pedal not in PEDAL_MODES:
+        raise UsageError(f"unknown pedal mode {pedal!r}: choose from {', '.join(PEDAL_MODES)}")
+
+
+def _tick_grid(tempo_bpm: float) -> _TickGrid:
     # A file states whole microseconds per quarter; ticks are reckoned from that rounded value.
     quarter_us = round(60e6 / tempo_bpm)
     factor = math.ceil(quarter_us / _QUARTER_AT_120_BPM_US)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 SUSTAIN_PEDAL = 64
 SOFT_PEDAL = 67
@@ -46,21 +47,23 @@ class Performance:
 def sounding_ends_s(performance: Performance) -> list[float]:
     """When each note stops sounding: key-up, or the release of a sustain pedal held then.
 
-    A key struck again ends its earlier note, as on the instrument. One value per note, in
-    the order of ``performance.notes``, seconds.
+    A pedal pressed after key-up holds nothing. A key struck again ends what the pedal held of
+    its earlier note, as on the instrument; no note ends before its key-up. One value per note,
+    in the order of ``performance.notes`` (which may be any), seconds.
     """
     spans = sorted(
         (span for span in performance.pedals if span.controller == SUSTAIN_PEDAL),
         key=lambda span: span.onset_s,
     )
     starts = [span.onset_s for span in spans]
+    released_s = list(accumulate((span.offset_s for span in spans), max))  # spans may overlap
     next_onset_s: dict[int, float] = {}
     ends = [0.0] * len(performance.notes)
     order = sorted(range(len(performance.notes)), key=lambda i: -performance.notes[i].onset_s)
     for i in order:
         note = performance.notes[i]
         held = bisect_right(starts, note.offset_s) - 1
-        end = max(note.offset_s, spans[held].offset_s) if held >= 0 else note.offset_s
+        end = released_s[held] if held >= 0 else note.offset_s
         limit = next_onset_s.get(note.pitch, float("inf"))
         ends[i] = max(note.offset_s, min(end, limit))
         next_onset_s[note.pitch] = note.onset_s

@@ -1,0 +1,128 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import itertools
+import os
+import platform
+import re
+import sys
+import time
+import uuid
+from pathlib import Path
+
+from amtcli.errors import AmtError
+
+_HINTS = {
+    errno.ENOSPC: "free some space or choose another folder",
+    errno.EDQUOT: "free some space or choose another folder",
+    errno.EACCES: "choose another folder",
+    errno.EPERM: "choose another folder",
+    errno.EROFS: "choose another folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EEXIST: "a part of this path is a file",
+    errno.ENOTDIR: "a part of this path is a file",
+    errno.EISDIR: "choose another name",
+}
+
+# A process number alone names no process: another machine may share the folder, and a container
+# that is started again gives the same number out again.
+_PROCESS_TOKEN = uuid.uuid4().hex[:8]
+_SERIAL_NUMBERS = itertools.count()
+_TEMPORARY_NAME = re.compile(r"\.amt-\w{16}-(\w{8})-(\d+)-(\w{8})-\d+\.tmp")
+_FOREIGN_STALE_S = 86_400.0
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, creating its folder; the file appears whole or not at all.
+
+    The bytes go to a hidden file in the same folder, reach the disk, and then take the name
+    ``path`` in one step, replacing what had it. After a failure or an interruption ``path`` is
+    what it was before, and the hidden file is gone. What a killed process leaves is hidden,
+    ends in ``.tmp``, and is removed by the next write to the same path. A path that names a
+    device or a pipe is written to directly.
+
+    Raises
+    ------
+    AmtError
+        The system refused: no space, no permission, a name too long, and so on.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            path.write_bytes(data)  # a file in place of /dev/null would harm the whole machine
+        else:
+            remove_stale_temporaries(path)
+            _write_and_replace(path, data)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        hint = _HINTS.get(error.errno or 0, "choose another place")
+        raise AmtError(f"{path} cannot be written: {reason}; {hint}") from error
+
+
+def remove_stale_temporaries(path: Path) -> None:
+    """Remove the hidden files that killed processes left while they wrote ``path``.
+
+    Those of living processes stay, and so do those of other machines until they are a day old.
+    """
+    prefix = _temporary_prefix(path)
+    # Nobody should lose an output because an old file cannot be looked at or removed.
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and _is_stale(Path(entry.path)):
+                Path(entry.path).unlink()
+
+
+def _write_and_replace(path: Path, data: bytes) -> None:
+    name = f"{_machine_token()}-{os.getpid()}-{_PROCESS_TOKEN}-{next(_SERIAL_NUMBERS)}.tmp"
+    temporary = path.with_name(_temporary_prefix(path) + name)
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:  # an interruption, too, leaves nothing behind
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _temporary_prefix(path: Path) -> str:
+    # A digest fits into any file system's limit, however long the name that it stands for.
+    return f".amt-{_digest(os.fsencode(path.name), 16)}-"
+
+
+def _machine_token() -> str:
+    return _digest(platform.node().encode("utf-8", "surrogateescape"), 8)
+
+
+def _digest(data: bytes, n_characters: int) -> str:
+    return hashlib.sha256(data).hexdigest()[:n_characters]
+
+
+def _is_stale(temporary: Path) -> bool:
+    parts = _TEMPORARY_NAME.fullmatch(temporary.name)
+    if parts is None:
+        return False
+    machine, pid, process_token = parts.groups()
+    if machine != _machine_token():
+        return time.time() - temporary.stat().st_mtime > _FOREIGN_STALE_S
+    if int(pid) == os.getpid():
+        return process_token != _PROCESS_TOKEN
+    return not _is_running(int(pid))
+
+
+def _is_running(pid: int) -> bool:
+    if sys.platform == "win32":
+        return False  # os.kill would end the process; an open file cannot be removed there anyway
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
