@@ -1,0 +1,1 @@
+"""Scores of estimated performances against reference performances."""

@@ -1,0 +1,135 @@
+"""Reading what is compared: MIDI files, and the label tables of the Onsets and Frames family.
+
+A label table (``.tsv``) has one header line, then onset s, offset s, MIDI note and velocity,
+separated by tabs. Nothing odd in a file is dropped: notes without duration or outside the
+piano's keys still count, and the notices say how many there are and where the first one is.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mido
+
+from amtcli.errors import MidiError
+from amtcli.midi import read_performance
+from amtcli.notes import SUSTAIN_PEDAL, Note, Performance
+
+MIDI_SUFFIXES = frozenset({".mid", ".midi", ".kar"})
+TABLE_SUFFIXES = frozenset({".tsv"})
+NOTE_SUFFIXES = MIDI_SUFFIXES | TABLE_SUFFIXES
+
+LOWEST_KEY, HIGHEST_KEY = 21, 108
+DRUM_CHANNEL = 9
+PEDAL_DOWN = 64  # what read_performance takes for a pressed pedal
+
+
+@dataclass(frozen=True)
+class NoteFile:
+    """A performance and what was odd about its file."""
+
+    performance: Performance
+    n_zero_length: int
+    n_out_of_range: int
+    notices: tuple[str, ...]
+
+
+def read_note_file(path: Path, pedal_threshold: int = PEDAL_DOWN) -> NoteFile:
+    """Read a MIDI file or a label table; CC64 is down from ``pedal_threshold`` on.
+
+    Raises
+    ------
+    MidiError
+        The file cannot be read, or a line of a table is not what it should be.
+    """
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        return described(_read_table(path))
+    performance, n_tracks = _read_midi(path, pedal_threshold)
+    merged = (f"the notes of {n_tracks} tracks are merged",) if n_tracks > 1 else ()
+    return described(performance, merged)
+
+
+def described(performance: Performance, notices: tuple[str, ...] = ()) -> NoteFile:
+    """Count and name the odd notes of a performance."""
+    empty = [note for note in performance.notes if note.offset_s <= note.onset_s]
+    outside = [n for n in performance.notes if not LOWEST_KEY <= n.pitch <= HIGHEST_KEY]
+    if not performance.notes:
+        notices += ("there are no notes in it",)
+    if empty:
+        notices += (f"{_named(empty)} no length: counted as notes of 1 ms",)
+    if outside:
+        notices += (f"{_named(outside)} a pitch outside the piano's 21-108: counted all the same",)
+    return NoteFile(performance, len(empty), len(outside), notices)
+
+
+def _named(notes: Sequence[Note]) -> str:
+    first = f"the first: {notes[0].pitch} at {notes[0].onset_s:.3f} s"
+    return f"{len(notes)} note{'s have' if len(notes) > 1 else ' has'} ({first})"
+
+
+def _read_midi(path: Path, pedal_threshold: int) -> tuple[Performance, int]:
+    """Read the performance and in how many tracks its notes lie."""
+    performance = read_performance(path)
+    midi = mido.MidiFile(path)
+    if pedal_threshold != PEDAL_DOWN:
+        performance = read_performance(_with_switched_pedal(midi, pedal_threshold))
+    return performance, sum(any(_is_note(event) for event in track) for track in midi.tracks)
+
+
+def _is_note(event: mido.Message) -> bool:
+    return bool(event.type == "note_on" and event.velocity and event.channel != DRUM_CHANNEL)
+
+
+def _with_switched_pedal(midi: mido.MidiFile, threshold: int) -> io.BytesIO:
+    """Rewrite the sustain pedal to full or none, so that it is down from ``threshold`` on."""
+    for track in midi.tracks:
+        for event in track:
+            if event.type == "control_change" and event.control == SUSTAIN_PEDAL:
+                event.value = 127 if event.value >= threshold else 0
+    file = io.BytesIO()
+    midi.save(file=file)
+    file.seek(0)
+    return file
+
+
+def _read_table(path: Path) -> Performance:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MidiError(f"{path} cannot be read as a label table: {error}") from error
+    rows = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if rows and _is_header(rows[0][1]):
+        rows = rows[1:]
+    notes = [_note_of_row(f"{path}, line {number}", line) for number, line in rows]
+    return Performance(tuple(sorted(notes, key=lambda note: (note.onset_s, note.pitch))))
+
+
+def _is_header(line: str) -> bool:
+    try:
+        [float(field) for field in line.split("\t")]
+    except ValueError:
+        return True
+    return False
+
+
+def _note_of_row(where: str, line: str) -> Note:
+    try:
+        onset_s, offset_s, pitch, velocity = (float(field) for field in line.split("\t"))
+    except ValueError:
+        raise MidiError(
+            f"{where}: expected onset, offset, note and velocity, separated by tabs, "
+            f"not {line.strip()!r}"
+        ) from None
+    if not (0 <= onset_s <= offset_s and math.isfinite(offset_s)):
+        raise MidiError(f"{where}: a note from {onset_s:g} s to {offset_s:g} s cannot be")
+    if not (pitch.is_integer() and 0 <= pitch <= 127):
+        raise MidiError(
+            f"{where}: {pitch:g} is not a MIDI note number (0-127); is the column in Hz?"
+        )
+    if not 0 <= velocity <= 127:
+        raise MidiError(f"{where}: {velocity:g} is not a MIDI velocity (0-127)")
+    return Note(onset_s, offset_s, int(pitch), round(velocity))
