@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from amtcli.errors import ModelError
-
 
 @dataclass(frozen=True, slots=True)
 class WindowSpec:
@@ -26,13 +24,13 @@ class WindowSpec:
 
     def __post_init__(self) -> None:
         if not 0 < self.hop_samples <= self.length_samples:
-            raise ModelError(
-                f"[window] hop_samples is {self.hop_samples}: it must lie between 1 and "
+            raise ValueError(
+                f"hop_samples is {self.hop_samples}: it must lie between 1 and "
                 f"length_samples ({self.length_samples}), or audio would be left out"
             )
         if not 0 <= self.padding_samples < self.length_samples:
-            raise ModelError(
-                f"[window] padding_samples is {self.padding_samples}: it must lie between 0 and "
+            raise ValueError(
+                f"padding_samples is {self.padding_samples}: it must lie between 0 and "
                 f"length_samples - 1 ({self.length_samples - 1})"
             )
 
@@ -41,8 +39,35 @@ class WindowSpec:
         return -(-(n_samples + 2 * self.padding_samples) // self.hop_samples)
 
     def start_samples(self, index: int) -> int:
-        """First sample of window ``index``, counted from the start of the recording (may be < 0)."""
+        """First sample of window ``index``, counted from the recording's start (may be < 0)."""
         return index * self.hop_samples - self.padding_samples
+
+
+@dataclass(frozen=True, slots=True)
+class FastWindow:
+    """The wider hop of ``--fast``, and the padding that goes with it."""
+
+    hop_samples: int
+    padding_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class WindowConfig:
+    """The ``[window]`` table of a model: what it was trained on, and how far hops may widen."""
+
+    length_samples: int
+    hop_samples: int
+    padding_samples: int
+    fast: FastWindow
+
+    def __post_init__(self) -> None:
+        for fast in (False, True):
+            self.spec(fast=fast)
+
+    def spec(self, *, fast: bool) -> WindowSpec:
+        """Return the windows to cut."""
+        hop = self.fast if fast else self
+        return WindowSpec(self.length_samples, hop.hop_samples, hop.padding_samples)
 
 
 def cut_windows(

@@ -1,13 +1,27 @@
 """Decoders: activations to notes and pedal spans. A new one is added to ``DECODERS``.
 
-A decoder is built for one recording, fed its windows in order, and gives out what is final.
+A decoder is made for one recording and is incremental, so live transcription is no special case.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from amtcli.decoders.semi_crf import SemiCrfConfig, SemiCrfDecoder
+from amtcli.notes import Note, PedalSpan
+
+
+class Decoder(Protocol):
+    """Turns the activations of one recording's windows, in order, into what was played."""
+
+    def feed(self, activations: Any, /) -> list[Note | PedalSpan]:
+        """Take the next window's activations (None: a silent one), return what is final."""
+        ...
+
+    def close(self) -> list[Note | PedalSpan]:
+        """End the recording, return the rest."""
+        ...
+
 
 DECODERS: dict[str, tuple[type[Any], type[Any]]] = {
     "semi_crf": (SemiCrfConfig, SemiCrfDecoder),

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,10 @@ class Intervals:
     offset_shift: NDArray[np.float32]
     has_onset: NDArray[np.bool_]  # matters only where the interval touches the window's edge
     has_offset: NDArray[np.bool_]
+
+    def take(self, index: NDArray[np.int64]) -> Intervals:
+        """Pick entries."""
+        return Intervals(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -72,18 +77,8 @@ class SemiCrfDecoder:
         offset_s = self._window.start_samples(self._next_index) / self._rate_hz
         self._next_index += 1
         carry = [0] * len(SYMBOLS)
-        for symbol, index in _by_symbol(intervals):
-            path = best_path(
-                intervals.begin[index], intervals.end[index], intervals.score[index],
-                self._start_frames[symbol],
-            )  # fmt: skip
-            chosen = index[path]
-            events = self._to_events(intervals, chosen)
-            closed = [i for i, event in zip(chosen, events, strict=True) if event.has_offset]
-            if closed:
-                carry[symbol] = int(intervals.end[closed[-1]])
-            for event in sorted(events, key=lambda e: (e.start_s, e.end_s)):
-                _join(self._events[symbol], _shifted(event, offset_s))
+        for symbol, own in _by_symbol(intervals):
+            carry[symbol] = self._feed_symbol(symbol, own, offset_s)
         hop_frames = self._window.hop_samples // self._hop_samples
         self._start_frames = [max(frame - hop_frames, 0) for frame in carry]
         return self._take_final(self._window.start_samples(self._next_index) / self._rate_hz)
@@ -94,6 +89,16 @@ class SemiCrfDecoder:
             if events:
                 events[-1] = replace(events[-1], has_offset=True)
         return self._take_final(float("inf"))
+
+    def _feed_symbol(self, symbol: int, intervals: Intervals, offset_s: float) -> int:
+        """Decode one symbol of a window; returns the end frame of its last closed event."""
+        start = self._start_frames[symbol]
+        path = best_path(intervals.begin, intervals.end, intervals.score, start)
+        events = self._to_events(intervals, path)
+        for event in sorted(events, key=lambda e: (e.start_s, e.end_s)):
+            _join(self._events[symbol], _shifted(event, offset_s))
+        closed = [i for i, event in zip(path, events, strict=True) if event.has_offset]
+        return int(intervals.end[closed[-1]]) if closed else 0
 
     def _to_events(self, intervals: Intervals, chosen: NDArray[np.int64]) -> list[_Event]:
         """Turn the path of one symbol into events with times within the window, in seconds."""
@@ -202,12 +207,12 @@ def _trace(
     return np.array(path, np.int64)
 
 
-def _by_symbol(intervals: Intervals | None) -> list[tuple[int, NDArray[np.int64]]]:
-    """Indices of the intervals of each symbol that has any."""
-    if intervals is None or not len(intervals.symbol):
-        return []
-    order = np.argsort(intervals.symbol, kind="stable")
-    return [(s, run) for s, run in _groups(intervals.symbol, order)]
+def _by_symbol(intervals: Intervals | None) -> Iterator[tuple[int, Intervals]]:
+    """Split the intervals of a window by symbol."""
+    if intervals is not None:
+        order = np.argsort(intervals.symbol, kind="stable")
+        for symbol, run in _groups(intervals.symbol, order):
+            yield symbol, intervals.take(run)
 
 
 def _shifted(event: _Event, offset_s: float) -> _Event:

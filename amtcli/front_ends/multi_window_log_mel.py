@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from amtcli.front_ends.front_end import FrontEnd
+
 
 @dataclass(frozen=True)
 class MultiWindowLogMelConfig:
@@ -29,7 +31,7 @@ class MultiWindowLogMelConfig:
     epsilon: float
 
 
-class MultiWindowLogMel(nn.Module):
+class MultiWindowLogMel(FrontEnd):
     """Samples to features of shape (batch, frames, n_mels, 1 + n_learned_windows).
 
     Each item of a batch is normalised to zero mean and unit deviation over its frames, and the

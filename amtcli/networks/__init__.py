@@ -1,15 +1,15 @@
 """Networks, one file each. A new one is added to ``ARCHITECTURES`` and nowhere else.
 
-A network is an ``nn.Module`` with ``prepare(precision)``, called once before inference, and
-``activations(features)``, which returns one item per window for the decoder.
+``network.Network`` says what each of them offers.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from amtcli.networks.network import Network
 from amtcli.networks.transkun import Transkun, TranskunConfig
 
-ARCHITECTURES: dict[str, tuple[type[Any], type[Any]]] = {
+ARCHITECTURES: dict[str, tuple[type[Any], type[Network]]] = {
     "transkun": (TranskunConfig, Transkun),
 }

@@ -45,7 +45,8 @@ class AxialAttention(nn.Module):
         return torch.addcmul(stream, branch.to(stream.dtype), self.scale)
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (rows, heads, n, width)
+        heads: Tensor = x.unflatten(-1, (self.n_heads, -1))
+        return heads.transpose(1, 2)  # (rows, heads, n, head width)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

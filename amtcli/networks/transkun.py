@@ -22,6 +22,7 @@ from amtcli.decoders.semi_crf import SYMBOLS, Intervals
 from amtcli.networks.axial_transformer import AxialBlock
 from amtcli.networks.interval_scorer import FrameProjection, IntervalScorer, positive_cells
 from amtcli.networks.linear import linear
+from amtcli.networks.network import Network
 
 STEP_FRAMES = 8  # frames per coarse step: the stem halves time three times
 SYMBOLS_AT_ONCE = 6  # rows scored together on a CPU; a dozen megabytes at a time
@@ -105,7 +106,7 @@ class IntervalHead(nn.Module):
         return attribute
 
 
-class Transkun(nn.Module):
+class Transkun(Network):
     """Features (B, T, mels, windows) to the positive intervals of each window."""
 
     def __init__(self, config: TranskunConfig) -> None:
@@ -125,11 +126,10 @@ class Transkun(nn.Module):
         self._embeddings: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def prepare(self, precision: str) -> None:
-        """Make ready for inference, once weights are loaded and on their device.
+        """Compose the maps that follow one another, put the encoder's products into bf16.
 
-        ``precision`` is that of the encoder's matrix products ("float32" or "bf16"). Scores
-        are scaled by the length of the interval, so they and the heads stay in float32: a
-        rounding error in a long note would outweigh a short one.
+        Scores are scaled by the length of the interval, so they and the heads stay in
+        float32: a rounding error in a long note would outweigh a short one.
         """
         self._score_maps = self.scorer.split_maps(self.frames)
         self._embeddings = {}
@@ -155,7 +155,8 @@ class Transkun(nn.Module):
         for block in self.blocks[:-1]:
             tokens = block(tokens)
         tokens = self.blocks[-1](tokens, first_step=1, first_column=n_columns)
-        return tokens.transpose(1, 2).contiguous()
+        coarse: Tensor = tokens.transpose(1, 2).contiguous()
+        return coarse
 
     def _embedded(self, n_steps: int, n_columns: int) -> tuple[Tensor, Tensor]:
         """Embeddings of the grid's places; they depend on its size only, so they are kept."""

@@ -1,0 +1,95 @@
+"""Where to compute and how precisely, from what the user asked for and the machine has."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+
+import torch
+
+from amtcli.errors import UsageError
+
+PRECISIONS = ("auto", "float32", "bf16")
+
+AUTO_BATCH_SIZE = {"cuda": 16, "mps": 4, "cpu": 1}
+"""Windows per batch. A CPU gains nothing from more: its tiles are cut from one window."""
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn "auto" or a device's name into a device: CUDA, then MPS, then the CPU.
+
+    Raises UsageError for a device that this machine does not have.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda:0")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UsageError(f"--device {name} cannot be used: {reason}; try --device auto") from error
+    return device
+
+
+def resolve_precision(name: str, device: torch.device, *, bf16_is_safe: bool) -> str:
+    """Turn "auto" into bf16 where the device is fast at it and the model keeps its accuracy.
+
+    Raises UsageError for an unknown name.
+    """
+    if name not in PRECISIONS:
+        raise UsageError(f"--precision {name} is unknown; choose {', '.join(PRECISIONS)}")
+    if name != "auto":
+        return name
+    return "bf16" if bf16_is_safe and is_fast_at_bf16(device) else "float32"
+
+
+def is_fast_at_bf16(device: torch.device) -> bool:
+    """Tell whether the device multiplies bf16 matrices in hardware."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def describe(device: torch.device) -> str:
+    """Name a device for people, such as "cuda:0 (NVIDIA H200)" or "cpu (2 threads)"."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    if device.type == "cpu":
+        return f"cpu ({torch.get_num_threads()} threads)"
+    return f"{device} ({platform.machine()})"
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell a device's lack of memory from any other failure, which must not be hidden."""
+    text = str(error)
+    return (
+        isinstance(error, torch.cuda.OutOfMemoryError)
+        or "out of memory" in text  # MPS
+        or "not enough memory" in text  # the CPU allocator
+    )
+
+
+def run_halving(
+    compute: Callable[[list[torch.Tensor]], list[object]], windows: list[torch.Tensor]
+) -> tuple[list[object], int]:
+    """Compute windows at once or, where memory runs out, in halves.
+
+    Returns one result per window and the greatest number that went through at once. Raises
+    what ``compute`` raises when a single window does not fit.
+    """
+    try:
+        return compute(windows), len(windows)
+    except RuntimeError as error:
+        if len(windows) == 1 or not is_out_of_memory(error):
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = (len(windows) + 1) // 2
+    first, n_first = run_halving(compute, windows[:half])
+    second, n_second = run_halving(compute, windows[half:])
+    return first + second, max(n_first, n_second)

@@ -1,0 +1,26 @@
+"""What every network offers the engine."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Network(nn.Module, ABC):
+    """A network as the engine uses it."""
+
+    @abstractmethod
+    def prepare(self, precision: str) -> None:
+        """Make ready for inference, once weights are loaded and on their device.
+
+        ``precision`` is "float32" or "bf16"; what must stay in float32 stays.
+        """
+
+    @abstractmethod
+    def activations(self, features: Tensor) -> list[Any]:
+        """Compute features (batch, ...) to what the decoder is fed, one item per window.
+
+        Items lie in main memory: they outlive the batch and are decoded in another thread.
+        """
