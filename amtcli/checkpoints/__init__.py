@@ -1,0 +1,19 @@
+"""Checkpoints as their authors publish them, one file per origin, to tensors of our own names.
+
+A reader takes the path of a checkpoint and returns tensors named ``front_end.…`` and
+``network.…``, or raises ModelError. Nothing in a checkpoint is ever executed. A new origin is
+added to ``READERS`` and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from amtcli.checkpoints.transkun import read_checkpoint as read_transkun
+
+READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
+    "transkun": read_transkun,
+}
