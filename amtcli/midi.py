@@ -62,7 +62,8 @@ class _TickGrid:
 
     def ticks(self, time_s: float) -> int:
         """Nearest tick of ``time_s``; what lies before the recording moves to its start."""
-        return max(0, round(time_s * 1e6 * self.ticks_per_quarter / self.quarter_us))
+        # float(): a NumPy float32 would carry its coarse steps through the product.
+        return max(0, round(float(time_s) * 1e6 * self.ticks_per_quarter / self.quarter_us))
 
 
 def performance_to_midi_bytes(

@@ -1,0 +1,475 @@
+import io
+import os
+import struct
+import tarfile
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+
+from amtcli import __version__
+from amtcli.errors import MidiError, UsageError
+from amtcli.midi import performance_to_midi_bytes, read_performance
+from amtcli.notes import Note, PedalSpan, Performance
+
+ASAP = Path(
+    os.environ.get("AMT_DATA", Path(__file__).parents[2] / "shared" / "data"), "asap.tar.xz"
+)
+
+
+def read(data):
+    return read_performance(io.BytesIO(data))
+
+
+def piano_events(data):
+    """(tick, type, number, value) of the second track, by mido's own reading."""
+    tick, events = 0, []
+    for message in mido.MidiFile(file=io.BytesIO(data)).tracks[1]:
+        tick += message.time
+        if message.type == "control_change":
+            events.append((tick, "pedal", message.control, message.value))
+        elif message.type in ("note_on", "note_off"):
+            events.append((tick, message.type, message.note, message.velocity))
+    return events
+
+
+def note_ticks(*notes, **options):
+    """(pitch, first tick, last tick, velocity) of each note in the file, in order of onset."""
+    down, found = {}, []
+    for tick, kind, number, value in piano_events(
+        performance_to_midi_bytes(Performance(notes), **options)
+    ):
+        if kind == "note_on":
+            assert number not in down
+            down[number] = (tick, value)
+        else:
+            onset, velocity = down.pop(number)
+            found.append((number, onset, tick, velocity))
+    assert not down
+    return sorted(found, key=lambda note: note[1])
+
+
+# --- writing ---
+
+
+def test_the_bytes_of_a_small_file():
+    performance = Performance((Note(0.5, 1.0, 60, 80),), (PedalSpan(0.25, 1.5, 64, value=100),))
+    text = f"amt {__version__}, model toy 1.0".encode()
+    conductor = (
+        b"\x00\xff\x01" + bytes([len(text)]) + text
+        + b"\x00\xff\x51\x03\x07\xa1\x20"  # 500,000 us per quarter
+        + b"\x00\xff\x58\x04\x04\x02\x18\x08"  # 4/4
+        + b"\x00\xff\x2f\x00"
+    )  # fmt: skip
+    piano = (
+        b"\x00\xff\x03\x05Piano"
+        b"\x00\xc0\x00"
+        b"\x81\x70\xb0\x40\x64"  # tick 240: pedal down
+        b"\x81\x70\x90\x3c\x50"  # tick 480: note on
+        b"\x83\x60\x80\x3c\x40"  # tick 960: note off
+        b"\x83\x60\xb0\x40\x00"  # tick 1440: pedal up
+        b"\x00\xff\x2f\x00"
+    )
+    assert performance_to_midi_bytes(performance, model_id="toy 1.0") == (
+        b"MThd\x00\x00\x00\x06\x00\x01\x00\x02\x01\xe0"
+        + b"MTrk" + struct.pack(">L", len(conductor)) + conductor
+        + b"MTrk" + struct.pack(">L", len(piano)) + piano
+    )  # fmt: skip
+
+
+def test_ticks_are_rounded_from_seconds_one_by_one():
+    # 960 ticks per second: 0.1005 s is tick 96.48, 0.1015 s is tick 97.44
+    assert note_ticks(Note(0.1005, 0.1015, 60, 1)) == [(60, 96, 97, 1)]
+    # 97.3 BPM is 616,650 us per quarter of 960 ticks: 1 s is tick 1556.8, 3.7 s tick 5760.2,
+    # 28,000 s tick 43,590,367.3
+    notes = (Note(1.0, 3.7, 60, 64), Note(3.7, 28_000.0, 61, 64))
+    assert note_ticks(*notes, tempo_bpm=97.3) == [(60, 1557, 5760, 64), (61, 5760, 43_590_367, 64)]
+
+
+@pytest.mark.parametrize(
+    ("tempo_bpm", "ticks_per_quarter"),
+    [(4, 14_400), (60, 960), (97.3, 960), (119.9, 960), (120, 480), (240, 480), (1000, 480)],
+)
+def test_no_note_moves_with_the_tempo(tempo_bpm, ticks_per_quarter):
+    rng = np.random.default_rng(0)
+    onsets_s = np.cumsum(rng.uniform(0.02, 0.4, 400)) + 10_000
+    notes = tuple(Note(t, t + 0.3, 21 + i % 88, 1 + i % 127) for i, t in enumerate(onsets_s))
+    data = performance_to_midi_bytes(Performance(notes), tempo_bpm=tempo_bpm)
+    assert mido.MidiFile(file=io.BytesIO(data)).ticks_per_beat == ticks_per_quarter
+    half_tick_s = 1 / 1920
+    for note, written in zip(notes, read(data).notes, strict=True):
+        assert (written.pitch, written.velocity) == (note.pitch, note.velocity)
+        assert written.onset_s == pytest.approx(note.onset_s, abs=half_tick_s + 1e-9)
+        assert written.offset_s == pytest.approx(note.offset_s, abs=half_tick_s + 1e-9)
+
+
+def test_another_reader_finds_the_same_seconds():
+    pretty_midi = pytest.importorskip("pretty_midi")
+    notes = tuple(Note(0.37 * i, 0.37 * i + 0.2, 40 + i % 40, 50) for i in range(300))
+    performance = Performance(notes, (PedalSpan(1.0, 2.5, 64),))
+    data = performance_to_midi_bytes(performance, tempo_bpm=83.7)
+    (piano,) = pretty_midi.PrettyMIDI(io.BytesIO(data)).instruments
+    ours = read(data)
+    assert (piano.program, piano.name) == (0, "Piano")
+    assert [(n.pitch, n.velocity) for n in piano.notes] == [(n.pitch, 50) for n in notes]
+    np.testing.assert_allclose(
+        [(n.start, n.end) for n in piano.notes],
+        [(n.onset_s, n.offset_s) for n in ours.notes],
+        atol=1e-8,
+    )
+    assert [(c.number, c.value) for c in piano.control_changes] == [(64, 127), (64, 0)]
+
+
+def test_eight_hours_are_written_and_read_back():
+    notes = tuple(Note(28.8 * i, 28.8 * i + 1.0, 60, 70) for i in range(1001))
+    back = read(performance_to_midi_bytes(Performance(notes))).notes
+    assert [n.onset_s for n in back] == pytest.approx([n.onset_s for n in notes], abs=1e-6)
+    (alone,) = read(
+        performance_to_midi_bytes(Performance((Note(28_800.0, 28_801.0, 60, 70),)), tempo_bpm=1000)
+    ).notes
+    assert alone.onset_s == pytest.approx(28_800.0, abs=1e-6)
+
+
+def test_float32_times_keep_their_value():
+    onset_s = np.float32(4321.1234)  # 4321.12353515625: tick 4148278.6
+    ((_, onset, _, _),) = note_ticks(Note(onset_s, onset_s + 1, np.int64(60), np.int64(64)))
+    assert onset == 4_148_279
+
+
+def test_a_note_ends_where_its_key_is_struck_again():
+    assert note_ticks(Note(0.0, 2.0, 60, 10), Note(1.0, 3.0, 60, 20), Note(1.5, 3.0, 61, 30)) == [
+        (60, 0, 960, 10),
+        (60, 960, 2880, 20),
+        (61, 1440, 2880, 30),
+    ]
+    # release and new strike in one tick: the release comes first
+    events = piano_events(
+        performance_to_midi_bytes(Performance((Note(0.0, 1.0, 60, 10), Note(1.0, 2.0, 60, 20))))
+    )
+    assert events[1:3] == [(960, "note_off", 60, 64), (960, "note_on", 60, 20)]
+
+
+def test_no_note_is_empty_and_none_reaches_the_next():
+    tick_s = 1 / 960
+    notes = [Note(tick_s * k, tick_s * k, 60, k) for k in (1, 2, 3)]
+    assert note_ticks(*notes) == [(60, 1, 2, 1), (60, 2, 3, 2), (60, 3, 4, 3)]
+    assert note_ticks(Note(1.0, 0.9, 60, 5)) == [(60, 960, 961, 5)]
+
+
+def test_two_notes_of_one_pitch_in_one_tick_are_one_strike():
+    assert note_ticks(Note(1.0, 1.5, 60, 40), Note(1.0002, 1.25, 60, 90)) == [(60, 960, 1440, 90)]
+
+
+def test_what_lies_outside_the_midi_range():
+    assert note_ticks(Note(-0.25, 0.5, 0, 0), Note(1.0, 2.0, 127, 200)) == [
+        (0, 0, 480, 1),
+        (127, 960, 1920, 127),
+    ]
+    for pitch in (-1, 128):
+        with pytest.raises(MidiError, match=f"note at 1.500 s has pitch {pitch}"):
+            performance_to_midi_bytes(Performance((Note(1.5, 2.0, pitch, 64),)))
+    for bad in (Performance((Note(0.0, float("nan"), 60, 64),)),
+                Performance(pedals=(PedalSpan(float("-inf"), 1.0, 64),))):  # fmt: skip
+        with pytest.raises(MidiError, match="not a finite number"):
+            performance_to_midi_bytes(bad)
+
+
+@pytest.mark.parametrize("tempo_bpm", [0, 3.9, 1001, -120, float("nan"), float("inf")])
+def test_an_impossible_tempo_is_refused(tempo_bpm):
+    with pytest.raises(UsageError, match="choose one from 4 to 1000"):
+        performance_to_midi_bytes(Performance(), tempo_bpm=tempo_bpm)
+
+
+def test_pedal_modes():
+    performance = Performance(
+        (Note(0.0, 1.0, 60, 64), Note(5.0, 6.0, 60, 64)),
+        (PedalSpan(0.5, 3.0, 64), PedalSpan(0.5, 2.0, 67, value=90)),
+    )
+    notes = [(0, "note_on", 60, 64), (960, "note_off", 60, 64),
+             (4800, "note_on", 60, 64), (5760, "note_off", 60, 64)]  # fmt: skip
+    pedals = [(480, "pedal", 64, 127), (480, "pedal", 67, 90),
+              (1920, "pedal", 67, 0), (2880, "pedal", 64, 0)]  # fmt: skip
+    written = {
+        mode: piano_events(performance_to_midi_bytes(performance, pedal=mode))
+        for mode in ("cc64", "extend", "none")
+    }
+    assert written["cc64"] == sorted(notes + pedals, key=lambda event: event[0])
+    assert written["none"] == notes
+    assert written["extend"] == [notes[0], (2880, "note_off", 60, 64), *notes[2:]]
+    with pytest.raises(UsageError, match="'cc67': choose from cc64, extend, none"):
+        performance_to_midi_bytes(performance, pedal="cc67")
+
+
+def test_pedal_changes_within_one_tick_keep_their_meaning():
+    performance = Performance(
+        (Note(0.5, 1.0, 60, 64),), (PedalSpan(1.0, 2.0, 64), PedalSpan(0.0, 1.0, 64))
+    )
+    assert piano_events(performance_to_midi_bytes(performance))[2:5] == [
+        (960, "pedal", 64, 0),
+        (960, "pedal", 64, 127),  # before the release, which it therefore still holds
+        (960, "note_off", 60, 64),
+    ]
+
+
+def test_overlapping_pedal_spans_stay_down_until_the_last_end():
+    performance = Performance(pedals=(PedalSpan(0.0, 4.0, 64), PedalSpan(1.0, 2.0, 64, value=80)))
+    spans = read(performance_to_midi_bytes(performance)).pedals
+    assert spans == (PedalSpan(0.0, 1.0, 64, 127), PedalSpan(1.0, 4.0, 64, 80))
+
+
+def test_the_order_of_the_performance_does_not_matter():
+    notes = (Note(0.0, 1.0, 60, 64), Note(0.0, 2.0, 64, 65), Note(1.0, 2.0, 60, 66))
+    pedals = (PedalSpan(0.0, 1.0, 64), PedalSpan(1.5, 2.0, 64))
+    assert performance_to_midi_bytes(Performance(notes, pedals)) == performance_to_midi_bytes(
+        Performance(notes[::-1], pedals[::-1])
+    )
+
+
+def test_the_text_event_names_the_model_in_any_script():
+    track = mido.MidiFile(
+        file=io.BytesIO(performance_to_midi_bytes(Performance(), model_id="ピアノ 2")),
+        charset="utf-8",
+    ).tracks[0]
+    assert [m.text for m in track if m.type == "text"] == [f"amt {__version__}, model ピアノ 2"]
+
+
+# --- reading ---
+
+ON, OFF, CC = 0x90, 0x80, 0xB0
+TEMPO_60 = (0xFF, 0x51, 3, 0x0F, 0x42, 0x40)
+BEAT = 480
+
+
+def track(*events):
+    """A track of (delta in ticks below 16,384, byte, byte, ...) tuples."""
+    body = b"".join(bytes([delta >> 7 | 0x80, delta & 0x7F, *rest]) for delta, *rest in events)
+    body += b"\x00\xff\x2f\x00"
+    return b"MTrk" + struct.pack(">L", len(body)) + body
+
+
+def smf(*tracks, kind=1, division=BEAT):
+    return (
+        b"MThd" + struct.pack(">LHHH", 6, kind, len(tracks), division & 0xFFFF) + b"".join(tracks)
+    )
+
+
+def test_running_status_and_note_on_of_velocity_0():
+    data = smf(track((0, ON, 60, 80), (BEAT, 60, 0), (0, 62, 81), (BEAT, 62, 0)))
+    assert read(data).notes == (Note(0.0, 0.5, 60, 80), Note(0.5, 1.0, 62, 81))
+
+
+def test_tempo_changes_in_any_track():
+    # 120 BPM for one quarter, then 60
+    first, second = (0, ON, 60, 80), (0, ON, 62, 81)
+    tempo, first_end, second_end = (BEAT, *TEMPO_60), (BEAT, OFF, 60, 0), (BEAT, OFF, 62, 0)
+    notes = (Note(0.0, 0.5, 60, 80), Note(0.5, 1.5, 62, 81))
+    together = track(first, tempo, (0, OFF, 60, 0), second, second_end)
+    assert read(smf(together, kind=0)).notes == notes
+    apart = (track(), track(first, first_end, second, second_end), track(tempo))
+    assert read(smf(*apart)).notes == notes
+
+
+def test_patterns_of_format_2_keep_their_own_tempo():
+    data = smf(
+        track((0, ON, 60, 80), (BEAT, OFF, 60, 0)),
+        track((0, *TEMPO_60), (0, ON, 64, 80), (BEAT, OFF, 64, 0)),
+        kind=2,
+    )
+    assert read(data).notes == (Note(0.0, 0.5, 60, 80), Note(0.0, 1.0, 64, 80))
+
+
+@pytest.mark.parametrize(
+    ("frames_per_s", "ticks_per_frame", "end_s"),
+    [(25, 40, 0.48), (30, 80, 0.2), (29, 80, 0.2002)],  # 29 stands for 30 / 1.001
+)
+def test_smpte_time_ignores_the_tempo(frames_per_s, ticks_per_frame, end_s):
+    events = track((0, *TEMPO_60), (0, ON, 60, 80), (BEAT, OFF, 60, 0))
+    (note,) = read(smf(events, division=(-frames_per_s << 8) + ticks_per_frame)).notes
+    assert (note.onset_s, note.offset_s) == (0.0, pytest.approx(end_s, abs=1e-12))
+
+
+def test_a_note_without_end_lasts_to_the_end_of_the_file():
+    data = smf(track((0, ON, 60, 80), (BEAT, ON, 62, 64), (BEAT, OFF, 62, 0), (0, OFF, 64, 0)))
+    assert read(data).notes == (Note(0.0, 1.0, 60, 80), Note(0.5, 1.0, 62, 64))
+
+
+def test_a_key_struck_while_down_ends_its_earlier_note():
+    strikes = ((0, ON, 60, 80), (BEAT, ON, 60, 81))
+    notes = (Note(0.0, 0.5, 60, 80), Note(0.5, 1.0, 60, 81))
+    assert read(smf(track(*strikes, (BEAT, OFF, 60, 0), (BEAT, OFF, 60, 0)))).notes == notes
+    # the new strike written before the release of the same tick, as some recorders do
+    assert read(smf(track(*strikes, (0, OFF, 60, 0), (BEAT, OFF, 60, 0)))).notes == notes
+
+
+def test_notes_released_or_struck_twice_in_their_own_tick():
+    data = smf(track((BEAT, ON, 60, 80), (0, OFF, 60, 0)))
+    assert read(data).notes == (Note(0.5, 0.5, 60, 80),)
+    data = smf(track((BEAT, ON, 60, 32), (0, ON, 60, 48), (0, ON, 60, 40), (BEAT, OFF, 60, 0)))
+    assert read(data).notes == (Note(0.5, 1.0, 60, 48),)
+
+
+def test_all_tracks_and_channels_but_the_drums():
+    data = smf(
+        track((0, ON, 48, 80), (BEAT, OFF, 48, 0)),
+        track(
+            (0, ON + 1, 60, 80), (0, ON + 9, 35, 127), (BEAT, OFF + 9, 35, 0), (0, OFF + 1, 60, 0)
+        ),
+        track((0, ON, 48, 64), (960, OFF, 48, 0)),  # one key in two tracks: each has its own end
+    )
+    assert read(data).notes == (
+        Note(0.0, 0.5, 48, 80),
+        Note(0.0, 1.0, 48, 64),
+        Note(0.0, 0.5, 60, 80),
+    )
+
+
+def test_pedals_are_down_from_64_and_carry_their_largest_value():
+    changes = [
+        (64, 63),
+        (64, 64),
+        (64, 100),
+        (64, 70),
+        (64, 63),
+        (67, 127),
+        (64, 20),
+        (67, 0),
+        (64, 90),
+    ]
+    data = smf(track(*((BEAT, CC, *change) for change in changes), (BEAT, CC, 7, 64)))
+    assert read(data).pedals == (
+        PedalSpan(1.0, 2.5, 64, 100),
+        PedalSpan(3.0, 4.0, 67, 127),
+        PedalSpan(4.5, 5.0, 64, 90),  # never released: to the end of the file
+    )
+
+
+def test_a_pedal_sent_in_two_channels_is_one_pedal():
+    data = smf(
+        track((BEAT, CC, 64, 80), (0, CC + 1, 64, 96), (BEAT, CC, 64, 0), (BEAT, CC + 1, 64, 0)),
+        track((3 * BEAT, CC + 9, 64, 127)),  # of the drums
+    )
+    assert read(data).pedals == (PedalSpan(0.5, 1.5, 64, 96),)
+
+
+def test_riff_around_the_file():
+    data = smf(track((0, ON, 60, 80), (BEAT, OFF, 60, 0)))
+    assert len(read(data).notes) == 1
+    riff = b"RIFF" + struct.pack("<L", len(data) + 12) + b"RMIDdata" + struct.pack("<L", len(data))
+    assert read(riff + data) == read(data)
+
+
+def test_reading_from_a_path_and_writing_again_gives_the_same_bytes(tmp_path):
+    performance = Performance(
+        (Note(0.5, 1.0, 60, 80), Note(0.5, 1.25, 64, 70)),
+        (PedalSpan(0.25, 1.5, 64, value=100), PedalSpan(0.25, 1.0, 67, value=64)),
+    )
+    path = tmp_path / "絆 & 'quoted'.mid"
+    path.write_bytes(performance_to_midi_bytes(performance))
+    assert read_performance(path) == performance
+    assert performance_to_midi_bytes(read_performance(str(path))) == path.read_bytes()
+
+
+def test_every_truncation_is_an_error_of_one_line():
+    data = performance_to_midi_bytes(Performance((Note(0.5, 1.0, 60, 80),)))
+    for length in range(len(data)):
+        with pytest.raises(MidiError) as caught:
+            read(data[:length])
+        assert "\n" not in str(caught.value)
+    with pytest.raises(MidiError, match="the MIDI data is empty"):
+        read(b"")
+    with pytest.raises(MidiError, match="the MIDI data is cut off"):
+        read(data[:-1])
+
+
+def test_random_damage_never_ends_in_another_error():
+    rng = np.random.default_rng(0)
+    sound = smf(
+        track((0, *TEMPO_60), (0, 0xFF, 0x58, 4, 4, 2, 18, 8), (0, 0xFF, 0x59, 2, 0, 0)),
+        track((0, 0xF0, 3, 1, 2, 0xF7), (0, ON, 60, 80), (9, CC, 64, 90), (9, OFF, 60, 0)),
+    )
+    refused = 0
+    for _ in range(3000):
+        data = bytearray(sound)
+        for position in rng.integers(8, len(data), size=rng.integers(1, 4)):
+            data[position] = rng.integers(256)
+        try:
+            read(bytes(data))
+        except MidiError:
+            refused += 1
+    assert 0 < refused < 3000
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"dear diary, today I played", "is not a MIDI file"),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "is not a MIDI file"),
+        (smf(track((0, 60, 80))), "is damaged: running status"),
+        (smf(track((0, ON, 60, 200))), "is damaged: data byte"),
+        (smf(track((0, 0xFF, 0x59, 2, 9, 5))), "is damaged: Could not decode key"),
+        (smf(track((0, 0xFF, 0x51, 1, 9))), "is damaged"),
+        (smf(track(), division=0), "is damaged: it states a quarter note of 0 ticks"),
+    ],
+)
+def test_what_is_no_sound_midi_file(tmp_path, data, message):
+    path = tmp_path / "song.mid"
+    path.write_bytes(data)
+    with pytest.raises(MidiError, match=rf"song\.mid {message}"):
+        read_performance(path)
+
+
+def test_a_file_that_cannot_be_opened(tmp_path):
+    with pytest.raises(MidiError, match=r"no\.mid cannot be read: No such file"):
+        read_performance(tmp_path / "no.mid")
+    with pytest.raises(MidiError, match="cannot be read: Is a directory"):
+        read_performance(tmp_path)
+
+
+@pytest.mark.skipif(not ASAP.exists(), reason="needs asap.tar.xz: set AMT_DATA to its folder")
+def test_real_performances_survive_writing_and_reading():
+    pretty_midi = pytest.importorskip("pretty_midi")
+    n_files = 0
+    with tarfile.open(ASAP, "r|xz") as archive:  # a stream: only the first members are unpacked
+        for member in archive:
+            if not member.name.endswith(".mid"):
+                continue
+            data = archive.extractfile(member).read()
+            check_real_performance(data, pretty_midi)
+            n_files += 1
+            if n_files == 4:
+                break
+    assert n_files == 4
+
+
+def check_real_performance(data, pretty_midi):
+    performance = read(data)
+    assert len(performance.notes) > 500
+    reference = [n for i in pretty_midi.PrettyMIDI(io.BytesIO(data)).instruments for n in i.notes]
+    reference.sort(key=lambda n: (n.start, n.pitch))
+    assert [(n.pitch, n.velocity) for n in performance.notes] == [
+        (n.pitch, n.velocity) for n in reference
+    ]
+    np.testing.assert_allclose(
+        [(n.onset_s, n.offset_s) for n in performance.notes],
+        [(n.start, n.end) for n in reference],
+        atol=1e-6,
+    )
+    back = read(performance_to_midi_bytes(performance, tempo_bpm=97.3))
+    for old, new in (
+        (by_pitch(performance), by_pitch(back)),
+        (performance.pedals, back.pedals),
+    ):
+        times_s = np.array([(o.onset_s, o.offset_s, n.onset_s, n.offset_s)
+                            for o, n in zip(old, new, strict=True)])  # fmt: skip
+        assert np.abs(times_s[:, :2] - times_s[:, 2:]).max() <= 1 / 1920
+    assert [(n.pitch, n.velocity) for n in by_pitch(back)] == [
+        (n.pitch, n.velocity) for n in by_pitch(performance)
+    ]
+    assert [(p.controller, p.value) for p in back.pedals] == [
+        (p.controller, p.value) for p in performance.pedals
+    ]
+
+
+def by_pitch(performance):
+    return sorted(performance.notes, key=lambda note: (note.pitch, note.onset_s))
