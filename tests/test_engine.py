@@ -1,0 +1,148 @@
+"""The engine with a model whose answers can be checked on paper (``toy.py``)."""
+
+import threading
+
+import numpy as np
+import pytest
+from toy import RATE_HZ, toy_model
+
+from amtcli.engine import Engine, EngineOptions
+from amtcli.errors import AmtError, AudioError, UsageError
+from amtcli.reading import Recording
+
+
+def clicks(n_samples, *at):
+    audio = np.full(n_samples, 0.25, np.float32)
+    audio[list(at)] = 1
+    return audio
+
+
+def recording(key, audio):
+    return Recording(key, audio, RATE_HZ)
+
+
+def onsets(result):
+    return [round(n.onset_s * RATE_HZ) for n in result.performance.notes if n.pitch == 60]
+
+
+def run(monkeypatch, recordings, memory=1000, notices=None, **options):
+    model = toy_model(monkeypatch, memory)
+    on_notice = None if notices is None else notices.append
+    engine = Engine(model, EngineOptions(device="cpu", **options), on_notice)
+    return {r.recording.key: r for r in engine.transcribe(recordings)}, model.network
+
+
+def test_every_sample_is_answered_exactly_once(monkeypatch):
+    at = [0, 39, 40, 59, 60, 99, 100, 119, 120, 777, 999]
+    results, _ = run(monkeypatch, [recording("a", clicks(1000, *at))])
+    assert onsets(results["a"]) == at
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 64])
+def test_results_depend_on_neither_batch_size_nor_neighbours(monkeypatch, batch_size):
+    random = np.random.default_rng(1)
+    audio = {f"r{i}": clicks(n, *random.choice(n, 5, replace=False))
+             for i, n in enumerate([1000, 5, 321, 60, 100, 2000])}  # fmt: skip
+    together, network = run(
+        monkeypatch, [recording(k, a) for k, a in audio.items()], batch_size=batch_size
+    )
+    assert max(network.batch_sizes) == min(batch_size, sum(network.batch_sizes))
+    for key, samples in audio.items():
+        alone, _ = run(monkeypatch, [recording(key, samples)], batch_size=1)
+        assert together[key].performance == alone[key].performance
+        assert onsets(together[key]) == list(np.flatnonzero(samples == 1))
+
+
+def test_windows_of_different_recordings_share_a_batch(monkeypatch):
+    short = [recording(f"r{i}", clicks(30, i)) for i in range(8)]  # 2 windows each
+    results, network = run(monkeypatch, short, batch_size=4)
+    assert network.batch_sizes == [4, 4, 4, 4]
+    assert [onsets(results[f"r{i}"]) for i in range(8)] == [[i] for i in range(8)]
+
+
+def test_silent_windows_reach_the_decoder_without_being_computed(monkeypatch):
+    audio = np.zeros(1000, np.float32)
+    audio[500] = 1
+    results, network = run(monkeypatch, [recording("a", audio)])
+    assert onsets(results["a"]) == [500]
+    assert sum(network.batch_sizes) == 2  # the two windows that overlap sample 500
+    assert results["a"].performance.notes[-1].onset_s == 18  # the decoder saw all 18 windows
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_stays_so(monkeypatch):
+    notices = []
+    audio = clicks(1000, 3, 500, 998)
+    results, network = run(
+        monkeypatch, [recording("a", audio)], memory=2, notices=notices, batch_size=8
+    )
+    assert onsets(results["a"]) == [3, 500, 998]
+    assert max(network.batch_sizes) == 2
+    assert notices == ["memory ran out on cpu: batches of 2 from now on"]
+
+
+def test_a_window_that_does_not_fit_is_an_error_that_says_what_to_do(monkeypatch):
+    with pytest.raises(AmtError, match=r"not enough memory for one window.*--device cpu"):
+        run(monkeypatch, [recording("a", clicks(100, 3))], memory=0)
+
+
+def test_other_failures_of_the_network_are_not_taken_for_lack_of_memory(monkeypatch):
+    model = toy_model(monkeypatch)
+    monkeypatch.setattr(model.network, "activations", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(Engine(model, EngineOptions(device="cpu")).transcribe([recording("a", clicks(9, 1))]))
+
+
+def test_an_unreadable_recording_is_reported_and_the_rest_goes_on(monkeypatch, tmp_path):
+    results, _ = run(
+        monkeypatch,
+        [recording("a", clicks(100, 7)), Recording("b", tmp_path / "none.wav"),
+         recording("c", clicks(100, 8))],
+    )  # fmt: skip
+    assert onsets(results["a"]) == [7] and onsets(results["c"]) == [8]
+    assert results["b"].performance is None
+    assert isinstance(results["b"].error, AudioError) and "none.wav" in str(results["b"].error)
+
+
+def test_recordings_are_asked_for_only_when_there_is_room(monkeypatch):
+    asked = []
+
+    def recordings():
+        for i in range(100):
+            asked.append(i)
+            yield recording(f"r{i}", clicks(500, i))
+
+    engine = Engine(toy_model(monkeypatch), EngineOptions(device="cpu"))
+    results = engine.transcribe(recordings())
+    next(results)
+    assert len(asked) < 20
+    results.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("decoder")]
+
+
+def test_progress_ends_at_the_length_of_each_recording(monkeypatch):
+    seen = {}
+    engine = Engine(toy_model(monkeypatch), EngineOptions(device="cpu"))
+    recordings = [recording("a", clicks(1000, 1)), recording("b", clicks(500, 1))]
+    list(engine.transcribe(recordings, lambda p: seen.setdefault(p.recording.key, []).append(p)))
+    assert seen["a"][-1].done_s == pytest.approx(1.0) and seen["b"][-1].done_s == pytest.approx(0.5)
+    for reports in seen.values():
+        done = [p.done_s for p in reports]
+        assert done == sorted(done) and len(done) > 5
+
+
+def test_timings_count_the_audio_of_the_recording_alone(monkeypatch):
+    results, _ = run(monkeypatch, [recording("a", clicks(1000, 1)), recording("b", clicks(70, 1))])
+    assert results["a"].timings.audio_s == pytest.approx(1.0)
+    assert results["b"].timings.audio_s == pytest.approx(0.07)
+
+
+def test_unknown_precision_and_device_are_refused(monkeypatch):
+    with pytest.raises(UsageError, match=r"--precision half is unknown.*float32"):
+        Engine(toy_model(monkeypatch), EngineOptions(device="cpu", precision="half"))
+    with pytest.raises(UsageError, match=r"--device abacus.*--device auto"):
+        Engine(toy_model(monkeypatch), EngineOptions(device="abacus"))
+
+
+def test_auto_precision_is_float32_where_the_model_does_not_vouch_for_bf16(monkeypatch):
+    engine = Engine(toy_model(monkeypatch), EngineOptions(device="cpu"))
+    assert engine.precision == "float32"
