@@ -228,7 +228,10 @@ def read_weights(folder: Path, config: ModelConfig) -> bytes:
     """
     weights, name = config.weights, config.provenance.name
     if isinstance(weights, PublishedWeights):
-        raise ModelError(f"{folder} holds no weights yet; run `amt models pull {name}`")
+        raise ModelError(
+            f"{folder} holds no weights: use the model by its name ({name}), or a copy of the "
+            f"folder that `amt models path {name}` prints"
+        )
     path = folder / weights.file
     try:
         data = path.read_bytes()

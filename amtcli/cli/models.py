@@ -1,0 +1,118 @@
+"""``amt models``: what there is, where it lies, and fetching it ahead of time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from amtcli.cli.progress import NORMAL, Screen
+from amtcli.errors import ModelError
+
+if TYPE_CHECKING:
+    from amtcli.model_folder import ModelConfig
+
+app = typer.Typer(help="List, pull and look at models.", no_args_is_help=True)
+
+_AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="A name that `amt models list` prints.")]
+_NameOrFolder = Annotated[str, typer.Argument(metavar="MODEL", help="A model's name or folder.")]
+
+
+@app.command("list")
+def list_(as_json: _AsJson = False) -> None:
+    """List the models that --model knows by name, and which of them are here.
+
+    shipped: part of the program. pulled: fetched from its authors. imported: put here by you.
+    available: will be pulled when it is first used. damaged: cannot be used as it is.
+    """
+    from amtcli.catalog import list_models
+
+    entries = list_models()
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(e) for e in entries], indent=2, default=str))
+        return
+    width = max((len(entry.name) for entry in entries), default=0)
+    for entry in entries:
+        size = f"{entry.size_bytes / 1e6:.0f} MB"
+        about = f"{entry.version:6} {entry.state:9} {size:>7}  {entry.description}"
+        typer.echo(f"{entry.name:{width}}  {about}")
+
+
+@app.command()
+def pull(
+    name: _Name,
+    force: Annotated[
+        bool, typer.Option("--force", help="Pull again what is here already.")
+    ] = False,
+) -> None:
+    """Fetch the weights of a model ahead of its first use, and print its folder.
+
+    They are taken from an installed package where there is one, else from its authors' package in
+    your package index (nothing is installed), else from a URL, and believed only when their
+    SHA-256 is right. AMT_MODEL_DIR says where to keep them, AMT_OFFLINE=1 forbids to connect.
+    """
+    from amtcli.catalog import pull as pull_model
+
+    with Screen(NORMAL, n_recordings=1) as screen:
+        screen.status(f"pulling {name}")
+        folder = pull_model(name, force=force, on_progress=screen.download)
+    typer.echo(folder)
+
+
+@app.command()
+def path(model: _NameOrFolder) -> None:
+    """Print the folder of a model that is here."""
+    from amtcli.catalog import locate
+    from amtcli.model_folder import PublishedWeights, read_config
+
+    folder = locate(model)
+    config = read_config(folder)
+    if isinstance(config.weights, PublishedWeights):
+        name = config.provenance.name
+        raise ModelError(f"{name} is not here yet; run `amt models pull {name}`")
+    typer.echo(folder)
+
+
+@app.command()
+def show(model: _NameOrFolder, as_json: _AsJson = False) -> None:
+    """Print all that is known about a model: settings, weights, origin, scores, licence."""
+    from amtcli.catalog import locate
+    from amtcli.model_folder import read_config
+
+    folder = locate(model)
+    tables = {"folder": str(folder), **_tables(read_config(folder))}
+    if as_json:
+        typer.echo(json.dumps(tables, indent=2))
+        return
+    for name, value in _flat(tables):
+        typer.echo(f"{name:36} {value}")
+
+
+def _tables(config: ModelConfig) -> dict[str, Any]:
+    """Return ``model.toml`` as it is read, each source of weights with its kind."""
+    from amtcli.model_folder import PublishedWeights
+
+    tables = dataclasses.asdict(config)
+    if isinstance(config.weights, PublishedWeights):
+        tables["weights"]["sources"] = [
+            {"kind": source.kind, **dataclasses.asdict(source)} for source in config.weights.sources
+        ]
+    return tables
+
+
+def _flat(tables: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Turn nested tables into dotted names and values, in order."""
+    lines: list[tuple[str, Any]] = []
+    for key, value in tables.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            lines += _flat(value, f"{name}.")
+        elif isinstance(value, list):
+            for number, item in enumerate(value, start=1):
+                lines += _flat({str(number): item}, f"{name}.")
+        else:
+            lines.append((name, value))
+    return lines
