@@ -1,0 +1,158 @@
+"""A result as a document: what was scored, how, with what, and every figure.
+
+``{settings, versions, aggregate, per_file, unmatched}``. In ``aggregate`` each score has its
+mean, std, low, high, n and pooled value; in ``per_file`` each piece has its scores beside its
+name. A score that has no meaning for a piece is ``null``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from amtcli import __version__
+from amtcli.errors import AmtError, UsageError
+from amtcli.evaluation.aggregation import aggregate
+from amtcli.evaluation.conventions import Conventions
+from amtcli.evaluation.measures import HIGHER_IS_BETTER
+from amtcli.evaluation.run import MISSING, PieceResult
+
+Document = dict[str, Any]
+
+LIBRARIES = ("mir_eval", "numpy", "scipy")
+SECTIONS = ("settings", "versions", "aggregate", "per_file")
+# The frame or tolerance that ends a score's name, as in onset_f1_100ms_centred.
+_ENDING = re.compile(r"(_[0-9.]+ms)?(_centred)?$")
+
+
+def make_document(
+    results: Iterable[PieceResult],
+    conventions: Conventions,
+    settings: dict[str, Any],
+    unused_estimates: Sequence[Path] = (),
+) -> Document:
+    """Average what was scored and put everything in one document, pieces in order of name.
+
+    ``settings`` are those beside the conventions: the data set's name, the model, what counts
+    for a missing estimate (``missing``: with ``ignore`` such pieces are listed, not averaged).
+    """
+    ordered = sorted(results, key=lambda result: result.name)
+    if settings.get("missing") == "ignore":
+        ordered = [replace(r, piece=None) if r.status == MISSING else r for r in ordered]
+    counted = [result.piece for result in ordered if result.piece]
+    if not counted:
+        raise AmtError("no piece could be scored: see what is said of each")
+    aggregates = {name: asdict(value) for name, value in aggregate(counted).items()}
+    return {
+        "settings": {**settings, **asdict(conventions), "n_pieces": len(counted)},
+        "versions": _versions(),
+        "aggregate": aggregates,
+        "per_file": [_per_file(result, list(aggregates)) for result in ordered],
+        "unmatched": {
+            "references": [result.name for result in ordered if result.status == MISSING],
+            "estimates": [str(path) for path in unused_estimates],
+        },
+    }
+
+
+def _versions() -> dict[str, str]:
+    own = {"amt": __version__, "python": platform.python_version()}
+    return own | {name: version(name) for name in LIBRARIES}
+
+
+def _per_file(result: PieceResult, score_names: Iterable[str]) -> Document:
+    scores = result.piece.scores if result.piece else {}
+    return {
+        "name": result.name,
+        "reference": result.reference,
+        "estimate": result.estimate,
+        "status": result.status,
+        "problem": result.problem,
+        "notices": list(result.notices),
+        **result.odd_notes,
+        **{name: scores.get(name) for name in score_names},
+    }
+
+
+def to_json(document: Document) -> str:
+    """Write the document; NaN cannot occur, and is refused rather than written."""
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_document(path: Path) -> Document:
+    """Read what ``to_json`` wrote.
+
+    Raises
+    ------
+    AmtError
+        The file cannot be read or is not such a result.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise AmtError(f"{path} cannot be read as a result: {error}") from error
+    if not isinstance(document, dict) or any(name not in document for name in SECTIONS):
+        raise AmtError(f"{path} is not a result of amt evaluate --json")
+    return document
+
+
+def to_table(document: Document, delimiter: str) -> str:
+    """One row per piece, a column per field; empty where a score has no meaning."""
+    text = io.StringIO()
+    columns = [name for name in _columns(document) if name != "notices"]
+    writer = csv.DictWriter(
+        text, columns, extrasaction="ignore", delimiter=delimiter, lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(document["per_file"])
+    return text.getvalue()
+
+
+def _columns(document: Document) -> list[str]:
+    return list(dict.fromkeys(name for row in document["per_file"] for name in row))
+
+
+def is_higher_better(name: str) -> bool:
+    """Whether more of the score ``name`` is better; of errors and deviations less is."""
+    return _ENDING.sub("", name).endswith((*HIGHER_IS_BETTER, "_r"))
+
+
+def unmet_thresholds(document: Document, thresholds: Sequence[str]) -> list[str]:
+    """Say which of ``score=minimum`` the means over pieces do not reach.
+
+    Raises
+    ------
+    UsageError
+        A threshold is not of that form, or there is no such score to be high.
+    """
+    unmet = []
+    for threshold in thresholds:
+        name, minimum = parse_threshold(threshold)
+        if name not in document["aggregate"]:
+            known = ", ".join(n for n in document["aggregate"] if is_higher_better(n))
+            raise UsageError(f"there is no score {name!r}; there are {known}")
+        mean = document["aggregate"][name]["mean"]
+        if mean is None or mean < minimum:
+            reached = "unknown" if mean is None else f"{mean:.4f}"
+            unmet.append(f"{name} is {reached}, below {minimum:g}")
+    return unmet
+
+
+def parse_threshold(threshold: str) -> tuple[str, float]:
+    """Split ``onset_f1=0.95``."""
+    name, _, minimum = threshold.partition("=")
+    try:
+        value = float(minimum)
+    except ValueError:
+        raise UsageError(f"{threshold!r} is not of the form onset_f1=0.95") from None
+    if not is_higher_better(name):
+        raise UsageError(f"{name!r} is no score of which more is better")
+    return name, value
