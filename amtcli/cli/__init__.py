@@ -1,0 +1,87 @@
+"""The command line: one file per command; here errors become exit codes, and nowhere else."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from amtcli import __version__
+from amtcli.cli.streams import abandon_stdout, prepare_streams, say
+from amtcli.cli.transcribe import transcribe
+from amtcli.errors import AmtError
+
+_INTERRUPTED = 130
+_READER_GONE = 141  # what a shell reports for a program that dies of SIGPIPE
+
+
+class _Commands(TyperGroup):
+    """The commands, with each way of ending early turned into its message and exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AmtError as error:
+            say(f"amt: error: {error}", "red")
+            raise typer.Exit(error.exit_code) from error
+        except BrokenPipeError as error:
+            abandon_stdout()
+            raise typer.Exit(_READER_GONE) from error
+        except KeyboardInterrupt as error:
+            say("amt: interrupted; the same command with --skip-existing goes on")
+            raise typer.Exit(_INTERRUPTED) from error
+
+
+app = typer.Typer(
+    name="amt",
+    cls=_Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(transcribe)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"amt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _amt(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Piano recordings to MIDI.
+
+    amt transcribe song.wav                   writes song.mid beside it
+    amt transcribe album/ -r -o midi/         a tree of folders
+    cat song.mp3 | amt transcribe - > song.mid
+    amt evaluate estimates/ references/       how good is it?
+    amt doctor                                what is installed, what can be read
+
+    amt COMMAND --help explains a command, its options and its exit codes.
+    """
+
+
+def _report_bug(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    sys.__excepthook__(kind, error, trace)
+    say("amt: this is a bug in amt; please report it with the lines above and `amt doctor --json`")
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    prepare_streams()
+    sys.excepthook = _report_bug
+    app(prog_name="amt")

@@ -1,0 +1,365 @@
+"""``amt transcribe``: options in, a plan carried out, one summary line and an exit code."""
+
+from __future__ import annotations
+
+import re
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from amtcli.cli.progress import QUIET, Screen
+from amtcli.cli.streams import check_stdin, check_stdout, is_terminal, printable, read_stdin
+from amtcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from amtcli.engine import Engine
+    from amtcli.formats import RenderOptions
+    from amtcli.model_folder import Provenance
+    from amtcli.plan import Existing, OutputOptions, Plan
+
+_IN_OUT, _MODEL, _SPEED, _MUSICAL, _REPORT = (
+    "Input/output",
+    "Model",
+    "Speed",
+    "Musical",
+    "Report",
+)
+_TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_DEVICE_PATTERN = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+class Pedal(str, Enum):
+    """What becomes of the sustain pedal in MIDI files."""
+
+    CC64 = "cc64"
+    EXTEND = "extend"
+    NONE = "none"
+
+
+class Precision(str, Enum):
+    """Arithmetic of the network's large matrix products."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BF16 = "bf16"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """Which model, computed how."""
+
+    model: str
+    device: str
+    batch_size: int | None
+    precision: str
+    fast: bool
+    offline: bool
+
+
+def transcribe(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT",
+            help="Files, folders, globs, @LIST (a file with one path per line; @- reads the list "
+            "from standard input), or - for audio on standard input.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="OUT",
+            help="A file, a folder, or - for standard output. Without it: STEM.mid beside each "
+            "recording; from standard input, on to a pipe.",
+            show_default=False,
+            rich_help_panel=_IN_OUT,
+        ),
+    ] = None,
+    recursive: Annotated[
+        bool,
+        typer.Option(
+            "-r",
+            "--recursive",
+            help="Search folders in folders, and keep the folders of the inputs below OUT.",
+            rich_help_panel=_IN_OUT,
+        ),
+    ] = False,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="LIST",
+            help="mid, json, csv, jsonl; several with commas. Without it: what the suffix of OUT "
+            "says, else mid.",
+            show_default=False,
+            rich_help_panel=_IN_OUT,
+        ),
+    ] = None,
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing",
+            help="Leave recordings alone whose outputs are all there.",
+            rich_help_panel=_IN_OUT,
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace outputs. Without either flag, outputs that exist are refused.",
+            rich_help_panel=_IN_OUT,
+        ),
+    ] = False,
+    stdin_name: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What to call the recording on standard input.",
+            rich_help_panel=_IN_OUT,
+        ),
+    ] = "stdin",
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "-n",
+            "--dry-run",
+            help="Print what would be done (tab-separated into a pipe) and do nothing.",
+            rich_help_panel=_IN_OUT,
+        ),
+    ] = False,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="A model's name (amt models list) or folder.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = "transkun-v2",
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline",
+            help="Never connect: the model must be there already.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = False,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="DEVICE",
+            help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N or mps.",
+            rich_help_panel=_SPEED,
+        ),
+    ] = "auto",
+    batch_size: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|N",
+            help="Windows computed at once; the result does not depend on it.",
+            rich_help_panel=_SPEED,
+        ),
+    ] = "auto",
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            help="auto takes bf16 where the device is faster with it and the notes stay the same.",
+            rich_help_panel=_SPEED,
+        ),
+    ] = Precision.AUTO,
+    fast: Annotated[
+        bool,
+        typer.Option(
+            "--fast",
+            help="Let windows overlap less: faster, slightly less accurate.",
+            rich_help_panel=_SPEED,
+        ),
+    ] = False,
+    tempo: Annotated[
+        float,
+        typer.Option(
+            metavar="BPM",
+            help="Tempo that MIDI files state; no note moves.",
+            rich_help_panel=_MUSICAL,
+        ),
+    ] = 120.0,
+    pedal: Annotated[
+        Pedal,
+        typer.Option(
+            help="Pedals in MIDI files: as controllers, as longer notes, or not at all.",
+            rich_help_panel=_MUSICAL,
+        ),
+    ] = Pedal.CC64,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write one JSON record per recording: outputs, errors, timings (- for standard "
+            "output).",
+            show_default=False,
+            rich_help_panel=_REPORT,
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Only errors.", rich_help_panel=_REPORT)
+    ] = False,
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "-v",
+            "--verbose",
+            count=True,
+            metavar="",
+            help="One line per recording; -vv adds where the time went.",
+            show_default=False,
+            rich_help_panel=_REPORT,
+        ),
+    ] = 0,
+) -> None:
+    """Transcribe piano recordings to MIDI.
+
+    amt transcribe song.wav                  writes song.mid beside it
+    amt transcribe album/ -r -o midi/        a tree; with --skip-existing it goes on
+    amt transcribe song.flac -o song.json    notes and pedals as JSON
+    cat song.mp3 | amt transcribe - -o - > song.mid
+    find . -name '*.flac' | amt transcribe @- -r -o midi/
+
+    Exit codes:
+    0    all recordings are done, or were skipped
+    1    some recording failed; the others are done
+    2    wrong usage, outputs that exist among it; nothing was done
+    3    the model is missing or damaged
+    4    no input was found
+    130  interrupted
+    141  the reader of standard output went away
+    """
+    from amtcli.formats import RenderOptions
+    from amtcli.inputs import find_inputs
+    from amtcli.plan import OutputOptions, make_plan, parse_formats
+
+    choice = EngineChoice(
+        model, _device(device), _batch_size(batch_size), precision.value, fast, offline
+    )
+    render_options = RenderOptions(tempo, pedal.value)
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose contradict each other")
+    options = OutputOptions(
+        out=out,
+        formats=parse_formats(formats or ()),
+        mirror=recursive,
+        existing=_existing(skip_existing, overwrite),
+        report=report,
+        stdout_is_terminal=is_terminal(sys.stdout),
+    )
+    found = find_inputs(inputs, recursive=recursive, stdin_name=stdin_name, read_stdin=read_stdin)
+    plan = make_plan(found, options)
+    if dry_run:
+        _print_plan(plan)
+        return
+    screen = Screen(QUIET if quiet else verbose, len(plan.recordings))
+    code = carry_out(plan, options, choice, render_options, screen)
+    if code:
+        raise typer.Exit(code)
+
+
+def carry_out(
+    plan: Plan,
+    options: OutputOptions,
+    choice: EngineChoice,
+    render_options: RenderOptions,
+    screen: Screen,
+) -> int:
+    """Do what the plan says and return the exit code."""
+    from amtcli.cli.batch import Batch, summarise
+    from amtcli.plan import Action
+
+    if plan.writes_stdout:
+        check_stdout()
+    if any(planned.source is None and not planned.problem for planned in plan.recordings):
+        check_stdin()
+    with ExitStack() as stack:
+        report = _open_report(options.report, stack)
+        stack.enter_context(screen)
+        batch = Batch(plan, options.existing, screen, report)
+        batch.settle_planned()
+        engine_text = ""
+        if plan.with_action(Action.TRANSCRIBE):
+            engine, provenance = open_engine(choice, screen)
+            screen.start_clock()
+            batch.transcribe(engine, provenance, render_options)
+            engine_text = engine.description
+        screen.say(summarise(batch.tally, plan, screen.elapsed_s, engine_text))
+    return batch.tally.exit_code
+
+
+def open_engine(choice: EngineChoice, screen: Screen) -> tuple[Engine, Provenance]:
+    """Find and load the model, pulling it first where needed; the slow imports happen here."""
+    screen.status("loading model")
+    from amtcli.catalog import resolve
+    from amtcli.engine import Engine, EngineOptions
+    from amtcli.model_folder import load_model
+
+    folder = resolve(choice.model, offline=choice.offline, on_progress=screen.download)
+    screen.status("loading model")
+    model = load_model(folder)
+    options = EngineOptions(choice.device, choice.precision, choice.batch_size, choice.fast)
+    engine = Engine(model, options, on_notice=lambda text: screen.say(f"amt: {text}"))
+    return engine, model.config.provenance
+
+
+def _open_report(report: str | None, stack: ExitStack) -> TextIO | None:
+    if report is None:
+        return None
+    if report == "-":
+        check_stdout()
+        return sys.stdout
+    try:
+        return stack.enter_context(Path(report).open("w", encoding="ascii", newline="\n"))
+    except OSError as error:
+        raise UsageError(f"--report {report} cannot be written: {error.strerror}") from error
+
+
+def _device(name: str) -> str:
+    if not _DEVICE_PATTERN.fullmatch(name):
+        raise UsageError(f"--device {name} is unknown; choose auto, cpu, cuda, cuda:N or mps")
+    return name
+
+
+def _batch_size(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise UsageError(f"--batch-size takes auto or a number from 1, not {text}")
+    return int(text)
+
+
+def _existing(skip_existing: bool, overwrite: bool) -> Existing:
+    from amtcli.plan import Existing
+
+    if skip_existing and overwrite:
+        raise UsageError("--skip-existing and --overwrite contradict each other")
+    if skip_existing:
+        return Existing.SKIP
+    return Existing.OVERWRITE if overwrite else Existing.REFUSE
+
+
+def _print_plan(plan: Plan) -> None:
+    check_stdout()
+    person = is_terminal(sys.stdout)
+    for planned in plan.recordings:
+        targets = [str(output.path or "-") for output in planned.outputs]
+        for target in targets or [planned.problem or ""]:
+            cells = (planned.action.value, planned.key, target)
+            if person:
+                line = "{:10}  {} -> {}".format(*map(printable, cells))
+            else:
+                line = "\t".join(cell.translate(_TSV_ESCAPES) for cell in cells)
+            typer.echo(line)
