@@ -134,7 +134,7 @@ def pull(
     config = read_config(shipped)
     if not isinstance(config.weights, PublishedWeights):
         return shipped
-    if not force and _refreshed(target, config, shipped) and _is_intact(target):
+    if not force and _is_usable(target, config, shipped):
         return target
     from amtcli.checkpoints import READERS
 
@@ -147,7 +147,9 @@ def pull(
         except ModelError as error:
             raise _unreachable(name, offline, error) from error
         tensors = READERS[config.weights.checkpoint](checkpoint)
-    write_model(target, config, tensors, card=_card(shipped))
+    # Another process may have been quicker, and its folder may be in use already.
+    if force or not _is_usable(target, config, shipped):
+        write_model(target, config, tensors, card=_card(shipped))
     return target
 
 
@@ -206,7 +208,10 @@ def _read_pulled(folder: Path, config: ModelConfig) -> ModelConfig | None:
     return pulled if same else None
 
 
-def _is_intact(folder: Path) -> bool:
+def _is_usable(folder: Path, config: ModelConfig, shipped: Path) -> bool:
+    """Tell whether a pulled folder is there, up to date and intact."""
+    if _refreshed(folder, config, shipped) is None:
+        return False
     try:
         read_weights(folder, read_config(folder))
     except ModelError:

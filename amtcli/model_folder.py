@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import os
 import re
@@ -352,8 +353,8 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
         folder.rename(retired)
     try:
         temporary.rename(folder)
-    except OSError:
-        if not (folder / CONFIG_FILE).is_file():  # not another process's whole model either
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # no other model took the place
             if retired.exists():
                 retired.rename(folder)
             raise
@@ -363,9 +364,10 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
 
 def _refuse_other_contents(folder: Path) -> None:
     """Refuse a folder that holds anything but a model: what is replaced is removed."""
-    if not folder.exists():
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - at once: another process may replace it
+    except FileNotFoundError:
         return
-    known = {CONFIG_FILE, WEIGHTS_FILE, CARD_FILE}
-    others = sorted(entry.name for entry in folder.iterdir() if entry.name not in known)
+    others = sorted(set(names) - {CONFIG_FILE, WEIGHTS_FILE, CARD_FILE})
     if others:
         raise ModelError(f"{folder} holds {others[0]!r}, which is no part of a model; nothing done")

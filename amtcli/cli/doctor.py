@@ -21,14 +21,14 @@ from amtcli.cli.streams import is_terminal
 from amtcli.errors import AmtError, ModelError
 
 _NEEDED = ("torch", "numpy", "soundfile", "soxr", "safetensors")
-# What soundfile must offer to read a format: a major format and, where it matters, a subtype.
+# The format and subtype that soundfile must know.
 _SOUNDFILE_FORMATS = {
-    "wav": ("WAV", None),
-    "flac": ("FLAC", None),
+    "wav": ("WAV", "PCM_16"),
+    "flac": ("FLAC", "PCM_16"),
     "ogg": ("OGG", "VORBIS"),
     "opus": ("OGG", "OPUS"),
-    "mp3": ("MP3", None),
-    "aiff": ("AIFF", None),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+    "aiff": ("AIFF", "PCM_16"),
 }
 _AV_CODECS = {"m4a": "aac", "aac": "aac", "mp4": "aac", "wma": "wmav2", "webm": "opus"}
 
@@ -96,11 +96,8 @@ def _formats(modules: dict[str, Any]) -> dict[str, str]:
     """Say, for each format, which package reads it, or what to install."""
     formats = {}
     soundfile, av = modules.get("soundfile"), modules.get("av")
-    majors = soundfile.available_formats() if soundfile else {}
     for name, (major, subtype) in _SOUNDFILE_FORMATS.items():
-        readable = soundfile is not None and major in majors
-        if readable and subtype:
-            readable = subtype in soundfile.available_subtypes(major)
+        readable = soundfile and soundfile.check_format(major, subtype)
         formats[name] = "soundfile" if readable else "no: needs a newer libsndfile"
     codecs = av.codecs_available if av else set()
     for name, codec in _AV_CODECS.items():

@@ -1,0 +1,117 @@
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pytest
+
+from amtcli.errors import ModelError
+from amtcli.tables import from_table, read_toml
+
+PATH = Path("here/model.toml")
+
+
+@dataclass(frozen=True)
+class Inner:
+    depth: int
+
+
+@dataclass(frozen=True)
+class Cat:
+    kind: ClassVar[str] = "cat"
+    lives: int
+
+
+@dataclass(frozen=True)
+class Dog:
+    kind: ClassVar[str] = "dog"
+    breed: str
+
+
+@dataclass(frozen=True)
+class Outer:
+    rate_hz: float
+    n_mels: int
+    shape: tuple[int, int]
+    widths: tuple[float, ...]
+    mode: Literal["same", "valid"]
+    seed: int | str
+    scores: dict[str, float]
+    log: bool
+    inner: Inner
+    pets: tuple[Cat | Dog, ...]
+
+
+TABLE: dict[str, Any] = {
+    "rate_hz": 44100,
+    "n_mels": 229,
+    "shape": [3, 4],
+    "widths": [1, 2.5],
+    "mode": "same",
+    "seed": "unknown",
+    "scores": {"f1": 1},
+    "log": True,
+    "inner": {"depth": 2},
+    "pets": [{"kind": "dog", "breed": "collie"}, {"kind": "cat", "lives": 9}],
+}
+
+
+def test_a_table_becomes_a_dataclass_with_its_types():
+    outer = from_table(Outer, TABLE, "network", PATH)
+    assert outer == Outer(
+        rate_hz=44100.0,
+        n_mels=229,
+        shape=(3, 4),
+        widths=(1.0, 2.5),
+        mode="same",
+        seed="unknown",
+        scores={"f1": 1.0},
+        log=True,
+        inner=Inner(2),
+        pets=(Dog("collie"), Cat(9)),
+    )
+    assert [type(outer.rate_hz), type(outer.widths[0])] == [float, float]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_mel": 1}, r"unknown key 'n_mel' in \[network\] \(did you mean 'n_mels'\?\)"),
+        ({"zzz": 1}, r"unknown key 'zzz' in \[network\]$"),
+        ({"n_mels": 2.0}, r"'n_mels' in \[network\] must be a whole number, not 2.0"),
+        ({"n_mels": True}, "must be a whole number, not True"),
+        ({"log": 1}, "must be true or false, not 1"),
+        ({"rate_hz": "44100"}, "must be a number, not '44100'"),
+        ({"shape": [1, 2, 3]}, "'shape'.* must hold 2 values, not 3"),
+        ({"widths": ["a"]}, "'widths'.* must be a number, not 'a'"),
+        ({"mode": "full"}, "'mode'.*not 'full'"),
+        ({"seed": 1.5}, "'seed'.* must be a whole number or a string, not 1.5"),
+        ({"scores": {"f1": "high"}}, "'scores'.* must be a number, not 'high'"),
+        ({"inner": {}}, r"key 'depth' is missing in \[network.inner\]"),
+        ({"inner": 3}, "'inner'"),
+        ({"pets": [{"kind": "cow"}]}, r"'pets'.* must have a kind out of cat, dog, not 'cow'"),
+        ({"pets": [{"kind": "cat"}]}, r"key 'lives' is missing in \[network.pets cat\]"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_its_table_and_file(change, message):
+    with pytest.raises(ModelError, match=message) as caught:
+        from_table(Outer, TABLE | change, "network", PATH)
+    assert str(caught.value).startswith("here/model.toml: ".replace("/", str(PATH)[4]))
+
+
+def test_a_missing_key_is_named():
+    table = {key: value for key, value in TABLE.items() if key != "log"}
+    with pytest.raises(ModelError, match=r"key 'log' is missing in \[network\]"):
+        from_table(Outer, table, "network", PATH)
+
+
+@pytest.mark.parametrize("content", [b"[network\n", b"a = 1\na = 2\n", b"\xff\xfe\x00"])
+def test_a_file_that_is_not_toml_is_named(tmp_path, content):
+    path = tmp_path / "model.toml"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.toml is not valid TOML"):
+        read_toml(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ModelError, match=r"model\.toml cannot be read: No such file"):
+        read_toml(tmp_path / "model.toml")
