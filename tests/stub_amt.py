@@ -62,11 +62,11 @@ class StubEngine:
 
 def main() -> None:
     import amtcli.cli
-    import amtcli.cli.transcribe
+    from amtcli.cli import transcribe
 
     log = os.environ.get("STUB_LOG")
     engine = StubEngine(float(os.environ.get("STUB_DELAY_S", "0")), Path(log) if log else None)
-    amtcli.cli.transcribe.open_engine = lambda choice, screen: (engine, PROVENANCE)
+    transcribe.open_engine = lambda choice, screen: (engine, PROVENANCE)
     amtcli.cli.main()
 
 

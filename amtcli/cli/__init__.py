@@ -10,8 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from amtcli import __version__
+from amtcli.cli import doctor, models, transcribe
 from amtcli.cli.streams import abandon_stdout, prepare_streams, say
-from amtcli.cli.transcribe import transcribe
 from amtcli.errors import AmtError
 
 _INTERRUPTED = 130
@@ -43,7 +43,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(transcribe)
+app.command()(transcribe.transcribe)
+app.add_typer(models.app, name="models")
+app.command()(doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:
@@ -83,5 +85,8 @@ def _report_bug(
 def main() -> None:
     """Run the command line and leave with its exit code."""
     prepare_streams()
-    sys.excepthook = _report_bug
-    app(prog_name="amt")
+    try:
+        app(prog_name="amt")
+    except Exception:  # a bug: the traceback is shown, and what to do with it
+        sys.excepthook = _report_bug
+        raise

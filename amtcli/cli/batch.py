@@ -246,22 +246,18 @@ class Batch:
 def summarise(tally: Tally, plan: Plan, elapsed_s: float, engine_text: str) -> str:
     """Say in one line what a run came to: ``engine_text`` names device and precision."""
     audio_s = tally.audio_s
-    parts = []
-    if tally.n_ok:
-        speed = audio_s / max(elapsed_s, 1e-3)
-        content = _content(tally.n_notes, tally.n_pedals)
-        parts.append(
-            f"{content}, {audio_s:.1f} s of audio in {elapsed_s:.1f} s "
-            f"({speed:.1f}x real time, {engine_text})"
-        )
-    if len(plan.recordings) == 1:
-        (planned,) = plan.recordings
-        parts += [f"skipped, there is {', '.join(_names(planned))}"] if tally.n_skipped else []
-        target = "" if plan.writes_stdout else f" -> {', '.join(_names(planned))}"
-        return f"{planned.key}{target if tally.n_ok else ''}: {'; '.join(parts)}"
+    work = (
+        f"{_content(tally.n_notes, tally.n_pedals)}, {audio_s:.1f} s of audio in "
+        f"{elapsed_s:.1f} s ({audio_s / max(elapsed_s, 1e-3):.1f}x real time, {engine_text})"
+    )
     counts = {"transcribed": tally.n_ok, "skipped": tally.n_skipped, "failed": tally.n_failed}
     outcome = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    return "; ".join([f"{len(plan.recordings)} recordings: {outcome}", *parts])
+    if len(plan.recordings) == 1:
+        (planned,) = plan.recordings
+        names = ", ".join(_names(planned))
+        return f"{planned.key} -> {names}: {work}" if tally.n_ok else f"{planned.key}: {outcome}"
+    text = f"{len(plan.recordings)} recordings: {outcome}"
+    return f"{text}; {work}" if tally.n_ok else text
 
 
 def _content(n_notes: int, n_pedals: int) -> str:

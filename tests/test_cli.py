@@ -1,0 +1,214 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from amtcli import __version__
+from amtcli.cli import app, transcribe
+from amtcli.errors import ModelError
+
+posix = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell and signals")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def amt(*words):
+    return CliRunner().invoke(app, list(words), prog_name="amt")
+
+
+def stub_command(*words):
+    return [sys.executable, str(Path(__file__).with_name("stub_amt.py")), *words]
+
+
+def run(command, **options):
+    return subprocess.run(command, capture_output=True, timeout=60, check=False, **options)
+
+
+def fail_with(monkeypatch, error):
+    def open_engine(choice, screen):
+        raise error
+
+    monkeypatch.setattr(transcribe, "open_engine", open_engine)
+    Path("a.wav").touch()
+    return amt("transcribe", "a.wav")
+
+
+def test_help_leads_with_examples_and_lists_the_commands():
+    for flag in ("-h", "--help"):
+        result = amt(flag)
+        assert result.exit_code == 0
+        assert result.stdout.index("amt transcribe song.wav") < result.stdout.index("Options")
+        assert all(name in result.stdout for name in ("transcribe", "models", "doctor"))
+
+
+def test_version():
+    assert amt("--version").stdout == f"amt {__version__}\n"
+
+
+def test_module_is_the_program():
+    result = run([sys.executable, "-m", "amtcli", "--version"])
+    assert result.stdout.decode().strip() == f"amt {__version__}"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["transcribe", "a.wav", "--dry-run"]])
+def test_torch_is_not_imported_to_answer_a_question(words):
+    Path("a.wav").touch()
+    program = (
+        "import sys, amtcli.cli\n"
+        f"sys.argv = ['amt', *{words!r}]\n"
+        "try: amtcli.cli.main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "heavy = {'torch', 'librosa', 'scipy', 'matplotlib', 'mir_eval'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    result = run([sys.executable, "-c", program])
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_unknown_command_and_option_are_usage_errors():
+    result = amt("transcrib")
+    assert result.exit_code == 2
+    assert "Did you mean 'transcribe'" in result.stderr
+    assert amt("transcribe", "a.wav", "--no-such-option").exit_code == 2
+    assert amt("transcribe").exit_code == 2
+
+
+def test_known_error_is_one_line_and_its_exit_code(monkeypatch):
+    result = fail_with(monkeypatch, ModelError("transkun-v3: no such model"))
+    assert result.exit_code == 3
+    assert result.stderr == "amt: error: transkun-v3: no such model\n"
+    assert amt("transcribe", "nothing.wav").exit_code == 4
+
+
+def test_interruption_is_130(monkeypatch):
+    result = fail_with(monkeypatch, KeyboardInterrupt())
+    assert result.exit_code == 130
+    assert result.stderr.startswith("amt: interrupted")
+
+
+def test_reader_that_goes_away_is_141_and_silent(monkeypatch):
+    result = fail_with(monkeypatch, BrokenPipeError())
+    assert (result.exit_code, result.stderr) == (141, "")
+
+
+def test_bug_keeps_its_traceback_and_asks_for_a_report(tmp_path):
+    Path("a.wav").touch()
+    program = (
+        "import sys, amtcli.cli\n"
+        "from amtcli.cli import transcribe\n"
+        "transcribe.open_engine = lambda choice, screen: 1 / 0\n"
+        "sys.argv = ['amt', 'transcribe', 'a.wav']\n"
+        "amtcli.cli.main()\n"
+    )
+    result = run([sys.executable, "-c", program])
+    assert result.returncode == 1
+    assert b"ZeroDivisionError" in result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith(b"amt: this is a bug in amt")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "gbk"])
+def test_consoles_that_cannot_show_a_name_do_not_stop_the_work(encoding):
+    name = "絆 \N{MUSICAL KEYBOARD}é.wav"
+    Path(name).touch()
+    env = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    result = run(stub_command("transcribe", name, "-v"), env=env)
+    assert (result.returncode, result.stdout) == (0, b"")
+    assert Path(name).with_suffix(".mid").stat().st_size > 0
+    assert b"2 notes, 1 pedal span" in result.stderr
+    shown = run(stub_command("transcribe", "--dry-run", name, "--overwrite"), env=env)
+    assert shown.returncode == 0
+    assert run(stub_command("-h"), env=env).returncode == 0
+
+
+@posix
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_do_not_stop_the_work(closed):
+    Path("a.wav").touch()
+    command = " ".join(map(repr, stub_command("transcribe", "a.wav"))) + " " + closed
+    result = run(["sh", "-c", command])
+    assert result.returncode == 0
+    assert Path("a.mid").read_bytes().startswith(b"MThd")
+    assert b"Traceback" not in result.stderr
+
+
+@posix
+def test_closed_streams_that_are_needed_are_an_error():
+    Path("a.wav").touch()
+    to_stdout = " ".join(map(repr, stub_command("transcribe", "a.wav", "-o", "-"))) + " >&-"
+    result = run(["sh", "-c", to_stdout])
+    assert result.returncode == 2
+    assert result.stderr.startswith(b"amt: error: standard output is closed")
+    from_stdin = " ".join(map(repr, stub_command("transcribe", "-", "-o", "a.mid"))) + " <&-"
+    result = run(["sh", "-c", from_stdin])
+    assert result.returncode == 2
+    assert result.stderr == b"amt: error: standard input is closed\n"
+
+
+@posix
+def test_reader_that_leaves_early_is_no_traceback():
+    Path("a.wav").touch()
+    process = subprocess.Popen(
+        stub_command("transcribe", "a.wav", "-o", "-"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "STUB_DELAY_S": "0.3"},
+    )
+    process.stdout.close()
+    assert (process.wait(timeout=30), process.stderr.read()) == (141, b"")
+
+
+@posix
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_standard_output_is_an_error():
+    Path("a.wav").touch()
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(
+            stub_command("transcribe", "a.wav", "-o", "-"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert result.stderr.startswith(b"amt: a.wav: standard output cannot be written: No space")
+
+
+@posix
+def test_interrupt_ends_at_once_and_leaves_no_partial_file():
+    for name in ("a.wav", "b.wav", "c.wav"):
+        Path(name).touch()
+    process = subprocess.Popen(
+        stub_command("transcribe", "."),
+        stderr=subprocess.PIPE,
+        env={**os.environ, "STUB_DELAY_S": "0.4", "STUB_LOG": "log"},
+    )
+    while not Path("log").exists() or len(Path("log").read_text().split()) < 2:
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == b"amt: interrupted; the same command with --skip-existing goes on\n"
+    assert sorted(p.name for p in Path().iterdir() if p.suffix != ".wav") == [
+        "a.mid",
+        "log",
+        "state",
+    ]
+
+
+def test_completion_knows_the_commands():
+    env = {
+        **os.environ,
+        "_AMT_COMPLETE": "complete_bash",
+        "COMP_WORDS": "amt tr",
+        "COMP_CWORD": "1",
+    }
+    result = run([sys.executable, "-m", "amtcli"], env=env)
+    assert result.stdout.decode().split() == ["transcribe"]

@@ -1,0 +1,70 @@
+import io
+import json
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from amtcli.errors import AudioError
+from amtcli.notes import Note, Performance
+from amtcli.report import Record, RunInfo, record_line, with_figures, write_record
+
+RUN = RunInfo("toy 1.0", "cuda:0", "bf16")
+
+
+def transcription(performance, elapsed_s=4.0, error=None):
+    timings = SimpleNamespace(
+        audio_s=10.0, read_s=0.5, compute_s=3.0, decode_s=1.00004, elapsed_s=elapsed_s
+    )
+    return SimpleNamespace(performance=performance, error=error, warnings=("cut",), timings=timings)
+
+
+def test_figures_of_a_finished_recording():
+    performance = Performance(notes=(Note(0, 1, 60, 64), Note(1, 2, 62, 64)))
+    record = with_figures(Record("a.wav", ("a.mid",), "ok"), transcription(performance), RUN)
+    assert json.loads(record_line(record)) == {
+        "input": "a.wav",
+        "outputs": ["a.mid"],
+        "status": "ok",
+        "error": None,
+        "warnings": ["cut"],
+        "notes": 2,
+        "pedals": 0,
+        "audio_s": 10.0,
+        "read_s": 0.5,
+        "compute_s": 3.0,
+        "decode_s": 1.0,
+        "elapsed_s": 4.0,
+        "times_real_time": 2.5,
+        "model": "toy 1.0",
+        "device": "cuda:0",
+        "precision": "bf16",
+    }
+
+
+def test_failed_recording_has_no_counts_and_no_speed_without_time():
+    failed = transcription(None, elapsed_s=0.0, error=AudioError("a.wav: not audio"))
+    record = with_figures(Record("a.wav", (), "failed", "a.wav: not audio"), failed, RUN)
+    assert (record.notes, record.pedals, record.times_real_time) == (None, None, None)
+
+
+@pytest.mark.parametrize("name", ["絆\n\N{MUSICAL KEYBOARD}.wav", os.fsdecode(b"caf\xe9.wav")])
+def test_line_is_one_ascii_line_and_gives_the_name_back(name):
+    line = record_line(Record(name, (), "skipped"))
+    assert line.isascii()
+    assert line.count("\n") == 1
+    assert json.loads(line)["input"] == name
+
+
+def test_each_record_reaches_the_file_at_once(tmp_path):
+    path = tmp_path / "r.jsonl"
+    with path.open("w") as stream:
+        for name in ("a", "b"):
+            write_record(stream, Record(name, (), "ok"))
+            assert [json.loads(line)["input"] for line in path.read_text().splitlines()][-1] == name
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_numbers_that_json_cannot_hold_are_refused():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_record(io.StringIO(), Record("a", (), "ok", audio_s=float("nan")))
