@@ -2,28 +2,65 @@ import math
 
 import torch
 
-from amtcli.networks.interval_scorer import FrameProjection, IntervalScorer, positive_cells
+from amtcli.decoders.semi_crf import best_path
+from amtcli.networks.interval_scorer import (
+    FrameProjection,
+    IntervalScorer,
+    positive_cells,
+    undominated,
+)
 
 
-def test_positive_cells_are_those_of_the_full_table():
+def table(rows=3, frames=14):
     generator = torch.Generator().manual_seed(5)
-    ends = torch.randn(3, 12, 4, generator=generator)
-    begins = torch.randn(3, 12, 4, generator=generator)
-    singles = torch.randn(3, 12, generator=generator)
-    found = {
-        (int(r), int(b), int(e)): float(s)
-        for r, b, e, s in zip(*positive_cells(ends, begins, singles), strict=True)
-    }
-    expected = {}
-    for row in range(3):
-        for end in range(12):
-            for begin in range(end + 1):
-                product = float(ends[row, end] @ begins[row, begin]) / math.sqrt(4)
-                score = float(singles[row, end]) if begin == end else product * (end - begin)
-                if score > 0:
-                    expected[row, begin, end] = score
-    assert found.keys() == expected.keys()
-    assert all(math.isclose(found[k], expected[k], rel_tol=1e-4) for k in found)
+    ends, begins = torch.randn(2, rows, frames, 4, generator=generator)
+    singles = torch.randn(rows, frames, generator=generator)
+    lengths = torch.arange(frames)[:, None] - torch.arange(frames)
+    scores = torch.tril(ends @ begins.transpose(1, 2) * lengths / math.sqrt(4), -1)
+    return (ends, begins, singles), scores + torch.diag_embed(singles)
+
+
+def test_cells_carry_the_scores_of_the_full_table():
+    parts, scores = table()
+    row, begin, end, score = positive_cells(*parts)
+    torch.testing.assert_close(score, scores[row, end, begin])
+    assert score.min() > 0
+    n_singles = int((begin == end).sum())
+    assert n_singles == int((parts[2] > 0).sum())
+    assert n_singles < len(row) < int((scores > 0).sum())
+
+
+def test_the_best_paths_are_those_of_all_positive_cells():
+    parts, scores = table()
+    row, begin, end, score = (x.numpy() for x in positive_cells(*parts))
+    for r in range(3):
+        all_end, all_begin = (x.numpy() for x in (scores[r] > 0).nonzero(as_tuple=True))
+        own = row == r
+        for start in range(14):
+            few = best_path(begin[own], end[own], score[own], start)
+            many = best_path(all_begin, all_end, scores[r].numpy()[all_end, all_begin], start)
+            assert [(begin[own][i], end[own][i]) for i in few] == [
+                (all_begin[i], all_end[i]) for i in many
+            ]
+
+
+def test_an_interval_is_dominated_by_a_shorter_one_that_scores_as_much():
+    #                     row, begin, end, score
+    cells = torch.tensor([[0, 0, 4, 3.0],   # stays: more than all inside it
+                          [0, 0, 3, 2.0],   # goes: no more than (0, 2)
+                          [0, 0, 2, 2.0],   # stays
+                          [0, 2, 4, 1.0],   # goes: (3, 4) is inside and scores as much
+                          [0, 3, 4, 1.0],   # stays
+                          [1, 0, 3, 0.5]])  # stays: another row  # fmt: skip
+    row, begin, end = cells[:, :3].long().T
+    mask = undominated(row, begin, end, cells[:, 3])
+    assert mask.tolist() == [True, False, True, False, True, True]
+
+
+def test_a_window_without_positive_cells():
+    ends = torch.ones(2, 6, 4)
+    found = positive_cells(ends, -ends, -torch.ones(2, 6))
+    assert [len(part) for part in found] == [0, 0, 0, 0]
 
 
 def projection_and_reference():

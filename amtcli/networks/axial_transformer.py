@@ -56,8 +56,10 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     # The fused CPU kernel is slower than three plain products on tiles that fit the cache.
     shape = query.shape
     q, k, v = (x.reshape(-1, *x.shape[2:]) for x in (query, key, value))
-    scores = torch.bmm(q * shape[-1] ** -0.5, k.transpose(1, 2))
-    return torch.bmm(torch.softmax(scores, dim=-1), v).view(shape)
+    nothing = q.new_empty(1, 1, 1)
+    scores = torch.baddbmm(nothing, q, k.transpose(1, 2), beta=0, alpha=shape[-1] ** -0.5)
+    torch.softmax(scores, dim=-1, out=scores)  # in place: a second table would leave the cache
+    return torch.bmm(scores, v).view(shape)
 
 
 class FeedForward(nn.Module):

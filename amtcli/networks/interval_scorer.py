@@ -63,28 +63,46 @@ class IntervalScorer(nn.Module):
 
 
 def positive_cells(ends: Tensor, begins: Tensor, singles: Tensor) -> tuple[Tensor, ...]:
-    """Find the intervals with a positive score.
+    """Find the intervals with a positive score that may be part of a best path.
 
     ``ends`` and ``begins`` are (rows, frames, width), ``singles`` is (rows, frames). Returns
-    row, begin, end (int64) and score (float32), one entry per positive cell, in no
-    particular order; ``begin == end`` for single frames.
+    row, begin, end (int64) and score (float32), one entry per cell, in no particular order;
+    ``begin == end`` for single frames.
     """
     n_rows, n_frames, width = ends.shape
     on_cpu = ends.device.type == "cpu"
     # Two blocks of ends leave out a quarter of the square; larger devices prefer one launch.
     blocks = [(0, n_frames // 2), (n_frames // 2, n_frames)] if on_cpu else [(0, n_frames)]
-    row_index, frame = (singles > 0).nonzero(as_tuple=True)
-    found = [(row_index, frame, frame, singles[row_index, frame])]
+    found = []
     for rows in torch.arange(n_rows, device=ends.device).split(1 if on_cpu else 90):
         for first, last in blocks:
             products = _products(ends[rows, first:last], begins[rows, :last])
             row, end, begin = (products > 0).nonzero(as_tuple=True)
-            product = products[row, end, begin]
-            end = end + first
-            keep = end > begin  # the upper triangle means nothing
-            row, end, begin, product = row[keep], end[keep], begin[keep], product[keep]
-            found.append((rows[row], begin, end, product * (end - begin) / math.sqrt(width)))
-    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+            score = products[row, end, begin] * (end + first - begin) / math.sqrt(width)
+            keep = end + first > begin  # the upper triangle means nothing
+            found.append(tuple(x[keep] for x in (rows[row], begin, end + first, score)))
+    cells = [torch.cat(parts) for parts in zip(*found, strict=True)]
+    useful = undominated(*cells)
+    row, frame = (singles > 0).nonzero(as_tuple=True)
+    alone = (row, frame, frame, singles[row, frame])
+    return tuple(torch.cat([c[useful], a]) for c, a in zip(cells, alone, strict=True))
+
+
+def undominated(row: Tensor, begin: Tensor, end: Tensor, score: Tensor) -> Tensor:
+    """Tell which cells with ``begin < end`` may be part of a best path, as a mask.
+
+    Of two intervals with a common edge, one inside the other, the longer is worth taking only
+    if it scores more: what follows an earlier end, or precedes a later begin, is never worth
+    less. Each cell is compared with its nearest neighbour inside it along either edge, which
+    leaves less than half of them on real recordings.
+    """
+    size = int(end.max()) + 2 if len(end) else 2
+    keep = torch.ones_like(row, dtype=torch.bool)
+    for group, length in ((row * size + begin, end), (row * size + end, size - begin)):
+        order = torch.argsort(group * size + length)
+        group, value = group[order], score[order]
+        keep[order[1:]] &= (group[1:] != group[:-1]) | (value[1:] > value[:-1])
+    return keep
 
 
 def _products(ends: Tensor, begins: Tensor) -> Tensor:

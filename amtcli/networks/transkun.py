@@ -82,14 +82,23 @@ class Stem(nn.Module):
         """Run the convolutions; every stage but the last ends in a GELU."""
         mels = torch.arange(features.shape[2], device=features.device).to(features.dtype)
         x = features.permute(0, 3, 1, 2)  # channels last in memory, as the features come
-        x = self.input(x) + self.mel_embedding(mels).T[:, None]
-        x = F.pad(x, (2, 1, STEP_FRAMES // 2, STEP_FRAMES // 2 - 1))
+        x = self._padded(self.input(x), self.mel_embedding(mels).T[:, None])
         for stage, (convolve, normalise) in enumerate(
             zip(self.convolutions, self.norms, strict=True)
         ):
             x = normalise(convolve(x))
             x = F.gelu(x) if stage < len(self.norms) - 1 else x
         return x.permute(0, 2, 3, 1)
+
+    @staticmethod
+    def _padded(x: Tensor, shift: Tensor) -> Tensor:
+        """Add a shift and zeros around in one pass over what is the largest tensor of all."""
+        before, after = STEP_FRAMES // 2, STEP_FRAMES // 2 - 1
+        n_batch, n_channels, n_frames, n_mels = x.shape
+        padded = x.new_zeros(n_batch, n_frames + before + after, 2 + n_mels + 1, n_channels)
+        padded = padded.permute(0, 3, 1, 2)  # channels last, as x is
+        torch.add(x, shift, out=padded[:, :, before:-after, 2:-1])
+        return padded
 
 
 class IntervalHead(nn.Module):
@@ -139,7 +148,7 @@ class Transkun(Network):
                     module.to(torch.bfloat16)
 
     def activations(self, features: Tensor) -> list[Intervals]:
-        """Find the intervals with a positive score in each window, with their attributes."""
+        """Find the intervals worth considering in each window, with their attributes."""
         coarse = self.encode(features)
         n_frames = features.shape[1]
         return [self._intervals(item, n_frames) for item in coarse]
