@@ -57,7 +57,8 @@ def pool_samples(pieces: Sequence[Samples]) -> Samples:
 
 def named_scores(counts: Mapping[CountKey, Counts], samples: Samples) -> Scores:
     """Every score that follows from counts and samples, by its public name."""
-    scores: Scores = {}
+    notes = counts[("onset", "")]
+    scores: Scores = {"n_ref_notes": notes.reference, "n_est_notes": notes.estimate}
     for (family, suffix), count in counts.items():
         for measure, value in count.measures().items():
             scores[f"{family}_{measure}{suffix}"] = value

@@ -65,8 +65,7 @@ def score_piece(
 
     around = centred_matchings[("onset", "")]
     samples = _samples(notes, matchings[("onset", "")], around, conventions)
-    scores: Scores = {"n_ref_notes": len(notes[0]), "n_est_notes": len(notes[1])}
-    scores |= named_scores(counts, samples)
+    scores = named_scores(counts, samples)
     scores["onset_drift_ms_per_min"] = drift_ms_per_min(
         notes[0].onsets_s[around[:, 0]], samples.deviations_s[:, 0]
     )
@@ -107,10 +106,13 @@ def _note_counts(
     scale = UNIT_VELOCITY if conventions.velocity_scale == "unit" else 1.0
     ref, est = (replace(side, velocities=side.velocities / scale) for side in notes)
     counts: dict[CountKey, Counts] = {}
-    for (family, suffix), matching in matchings.items():
-        counts[(family, suffix)] = count_matches(matching, *notes)
-        agreeing = velocity_matching(matching, ref, est, conventions.velocity_tolerance)
-        counts[(f"{family}_velocity", suffix)] = count_matches(agreeing, *notes)
+    for suffix in conventions.suffixes:
+        families = {family: matchings[(family, suffix)] for family in ("onset", "onset_offset")}
+        for family, matching in families.items():
+            counts[(family, suffix)] = count_matches(matching, *notes)
+        for family, matching in families.items():
+            agreeing = velocity_matching(matching, ref, est, conventions.velocity_tolerance)
+            counts[(f"{family}_velocity", suffix)] = count_matches(agreeing, *notes)
     return counts
 
 

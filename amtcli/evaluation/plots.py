@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
 HIT, MISSED, EXTRA, LINE = "#a7adb5", "#d55e00", "#0072b2", "#222222"
 WIDTH_IN = 7.2
-ROW_HEIGHT_IN, LOWER_HEIGHT_IN = 1.25, 2.3
+ROW_HEIGHT_IN, LOWER_HEIGHT_IN = 1.4, 2.3
 SHORTEST_ROW_S = 30.0
 N_ROWS_AT_MOST = 8
+# More than the semitone between two keys, so that a bar shows on a roll of seven octaves.
+BAR_HEIGHT = 1.3
 # Narrower bars would vanish on a long row.
 NARROWEST_BAR = 1 / 800
 STYLE: Any = {
@@ -62,7 +64,7 @@ def draw_piece(name: str, notes: Notes, matching: Matching, piece: PieceScores) 
     end_s = max((float(side.offsets_s.max()) for side in notes if len(side)), default=0.0)
     n_rows = min(N_ROWS_AT_MOST, max(1, math.ceil(end_s / SHORTEST_ROW_S)))
     row_s = max(end_s, 1.0) / n_rows
-    height_in = n_rows * ROW_HEIGHT_IN + LOWER_HEIGHT_IN + 0.6
+    height_in = n_rows * ROW_HEIGHT_IN + LOWER_HEIGHT_IN + 0.4
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=[n_rows * ROW_HEIGHT_IN, LOWER_HEIGHT_IN])
     upper, lower = parts
@@ -118,8 +120,11 @@ def _draw_roll(rows: list[Axes], row_s: float, notes: Notes, matching: Matching)
 
 def _bars(notes: NoteArrays, chosen: NDArray[np.bool_], row_s: float) -> NDArray[np.float64]:
     """(n, 4, 2): the corners of a bar for each chosen note, in seconds and MIDI numbers."""
-    onset, low = notes.onsets_s[chosen], notes.pitches[chosen] - 0.45
-    offset, high = np.maximum(notes.offsets_s[chosen], onset + row_s * NARROWEST_BAR), low + 0.9
+    onset, low = notes.onsets_s[chosen], notes.pitches[chosen] - BAR_HEIGHT / 2
+    offset, high = (
+        np.maximum(notes.offsets_s[chosen], onset + row_s * NARROWEST_BAR),
+        low + BAR_HEIGHT,
+    )
     corners = [(onset, low), (offset, low), (offset, high), (onset, high)]
     return np.stack([np.column_stack(corner) for corner in corners], axis=1)
 
@@ -144,7 +149,7 @@ def _draw_deviations(axes: Axes, piece: PieceScores) -> None:
     axes.axvline(middle, color=MISSED, linewidth=1)
     axes.set(xlabel="onset deviation (ms, late is positive)", ylabel="notes")
     axes.spines[["top", "right"]].set_visible(False)
-    lines = [("median", "onset_deviation_median_ms", "+.1f")]
+    lines = [("median (ms)", "onset_deviation_median_ms", "+.1f")]
     lines += [(f"{p}th", f"onset_deviation_p{p:02d}_ms", "+.1f") for p in (5, 95)]
     _write(axes, piece, lines)
 

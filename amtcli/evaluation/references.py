@@ -60,15 +60,15 @@ def described(performance: Performance, notices: tuple[str, ...] = ()) -> NoteFi
     if not performance.notes:
         notices += ("there are no notes in it",)
     if empty:
-        notices += (f"{_named(empty)} no length: counted as notes of 1 ms",)
+        notices += (f"{_named(empty, 'without length')}, counted as notes of 1 ms",)
     if outside:
-        notices += (f"{_named(outside)} a pitch outside the piano's 21-108: counted all the same",)
+        notices += (f"{_named(outside, 'outside the 88 keys (21-108)')}, counted all the same",)
     return NoteFile(performance, len(empty), len(outside), notices)
 
 
-def _named(notes: Sequence[Note]) -> str:
-    first = f"the first: {notes[0].pitch} at {notes[0].onset_s:.3f} s"
-    return f"{len(notes)} note{'s have' if len(notes) > 1 else ' has'} ({first})"
+def _named(notes: Sequence[Note], fault: str) -> str:
+    plural = "s" if len(notes) > 1 else ""
+    return f"{len(notes)} note{plural} {fault}, first {notes[0].pitch} at {notes[0].onset_s:.3f} s"
 
 
 def _read_midi(path: Path, pedal_threshold: int) -> tuple[Performance, int]:

@@ -25,19 +25,19 @@ WORST_COLUMNS = {
 }
 DETAILS = {
     "velocity_mae": ("velocity error, matched notes: MAE", ""),
-    "velocity_std": ("standard deviation", ""),
-    "velocity_bias": ("bias", ""),
-    "velocity_r": ("Pearson r", ""),
-    "velocity_mae_fitted": ("MAE after each piece's line", ""),
+    "velocity_std": ("  standard deviation", ""),
+    "velocity_bias": ("  bias", ""),
+    "velocity_r": ("  Pearson r", ""),
+    "velocity_mae_fitted": ("  MAE after each piece's line", ""),
     "velocity_all_mae": ("velocity error, all notes: MAE", ""),
-    "velocity_all_std": ("standard deviation", ""),
+    "velocity_all_std": ("  standard deviation", ""),
     "onset_deviation_median_ms": ("onsets late by: median", " ms"),
-    "onset_deviation_p05_ms": ("5th percentile", " ms"),
-    "onset_deviation_p95_ms": ("95th percentile", " ms"),
+    "onset_deviation_p05_ms": ("  5th percentile", " ms"),
+    "onset_deviation_p95_ms": ("  95th percentile", " ms"),
     "offset_deviation_median_ms": ("offsets late by: median", " ms"),
-    "offset_deviation_p05_ms": ("5th percentile", " ms"),
-    "offset_deviation_p95_ms": ("95th percentile", " ms"),
-    "onset_drift_ms_per_min": ("drift", " ms/min"),
+    "offset_deviation_p05_ms": ("  5th percentile", " ms"),
+    "offset_deviation_p95_ms": ("  95th percentile", " ms"),
+    "onset_drift_ms_per_min": ("onset drift", " ms/min"),
 }
 
 
@@ -116,8 +116,9 @@ def _detail_table(aggregate: Document) -> Table:
 
 
 def _worst_table(pieces: list[Document]) -> Table:
-    """List the pieces with the lowest onset F1, those without a score first."""
-    ordered = sorted(pieces, key=lambda row: (row["onset_f1"] is not None, row["onset_f1"] or 0))
+    """List the pieces with the lowest onset F1."""
+    scored = [row for row in pieces if row["onset_f1"] is not None]
+    ordered = sorted(scored, key=lambda row: float(row["onset_f1"]))
     table = Table(box=None, pad_edge=False, title="worst by onset F1", title_justify="left")
     table.add_column("piece", overflow="ellipsis", no_wrap=True, ratio=1)
     for heading in WORST_COLUMNS.values():

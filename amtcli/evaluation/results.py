@@ -8,12 +8,13 @@ name. A score that has no meaning for a piece is ``null``.
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import json
 import platform
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,10 @@ from amtcli.errors import AmtError, UsageError
 from amtcli.evaluation.aggregation import aggregate
 from amtcli.evaluation.conventions import Conventions
 from amtcli.evaluation.measures import HIGHER_IS_BETTER
-from amtcli.evaluation.run import MISSING, PieceResult
+from amtcli.evaluation.pairing import Pairing
+from amtcli.evaluation.piece import PEDALS, score_piece
+from amtcli.evaluation.run import PieceResult
+from amtcli.notes import Note, PedalSpan, Performance
 
 Document = dict[str, Any]
 
@@ -37,16 +41,14 @@ def make_document(
     results: Iterable[PieceResult],
     conventions: Conventions,
     settings: dict[str, Any],
-    unused_estimates: Sequence[Path] = (),
+    pairing: Pairing,
 ) -> Document:
     """Average what was scored and put everything in one document, pieces in order of name.
 
-    ``settings`` are those beside the conventions: the data set's name, the model, what counts
-    for a missing estimate (``missing``: with ``ignore`` such pieces are listed, not averaged).
+    ``settings`` are those beside the conventions: the data set's name, the model, what a
+    missing estimate counts. ``pairing`` tells which files had no partner.
     """
     ordered = sorted(results, key=lambda result: result.name)
-    if settings.get("missing") == "ignore":
-        ordered = [replace(r, piece=None) if r.status == MISSING else r for r in ordered]
     counted = [result.piece for result in ordered if result.piece]
     if not counted:
         raise AmtError("no piece could be scored: see what is said of each")
@@ -57,8 +59,8 @@ def make_document(
         "aggregate": aggregates,
         "per_file": [_per_file(result, list(aggregates)) for result in ordered],
         "unmatched": {
-            "references": [result.name for result in ordered if result.status == MISSING],
-            "estimates": [str(path) for path in unused_estimates],
+            "references": [str(pair.reference) for pair in pairing.missing],
+            "estimates": [str(path) for path in pairing.unused_estimates],
         },
     }
 
@@ -125,34 +127,41 @@ def is_higher_better(name: str) -> bool:
     return _ENDING.sub("", name).endswith((*HIGHER_IS_BETTER, "_r"))
 
 
-def unmet_thresholds(document: Document, thresholds: Sequence[str]) -> list[str]:
-    """Say which of ``score=minimum`` the means over pieces do not reach.
+def score_names(conventions: Conventions) -> list[str]:
+    """List every score that there can be under these conventions."""
+    spans = tuple(PedalSpan(0.0, 1.0, controller) for controller in PEDALS.values())
+    performance = Performance((Note(0.0, 1.0, 60, 64),), spans)
+    return list(score_piece(performance, performance, conventions).scores)
+
+
+def parse_threshold(threshold: str, known: Sequence[str]) -> tuple[str, float]:
+    """Split ``onset_f1=0.95``.
 
     Raises
     ------
     UsageError
-        A threshold is not of that form, or there is no such score to be high.
+        It is not of that form, or names no score of which more is better.
     """
-    unmet = []
-    for threshold in thresholds:
-        name, minimum = parse_threshold(threshold)
-        if name not in document["aggregate"]:
-            known = ", ".join(n for n in document["aggregate"] if is_higher_better(n))
-            raise UsageError(f"there is no score {name!r}; there are {known}")
-        mean = document["aggregate"][name]["mean"]
-        if mean is None or mean < minimum:
-            reached = "unknown" if mean is None else f"{mean:.4f}"
-            unmet.append(f"{name} is {reached}, below {minimum:g}")
-    return unmet
-
-
-def parse_threshold(threshold: str) -> tuple[str, float]:
-    """Split ``onset_f1=0.95``."""
     name, _, minimum = threshold.partition("=")
     try:
         value = float(minimum)
     except ValueError:
         raise UsageError(f"{threshold!r} is not of the form onset_f1=0.95") from None
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"; near it: {', '.join(near)}" if near else ", such as onset_f1"
+        raise UsageError(f"there is no score {name!r}{hint}")
     if not is_higher_better(name):
-        raise UsageError(f"{name!r} is no score of which more is better")
+        raise UsageError(f"of {name!r} less is better: give a score such as onset_f1")
     return name, value
+
+
+def unmet_thresholds(document: Document, thresholds: Sequence[tuple[str, float]]) -> list[str]:
+    """Say which scores stay below their minimum in the mean over pieces."""
+    unmet = []
+    for name, minimum in thresholds:
+        mean = document["aggregate"].get(name, {"mean": None})["mean"]
+        if mean is None or mean < minimum:
+            reached = "unknown" if mean is None else f"{mean:.4f}"
+            unmet.append(f"{name} is {reached}, below {minimum:g}")
+    return unmet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -82,7 +83,7 @@ def score_all(
         return
     # A fork of a process in which torch has started threads may hang: begin afresh everywhere.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(n_jobs, context, _leave_interrupts_to_the_parent) as pool:
         futures = [pool.submit(score, task) for task in tasks]
         try:
             for future in as_completed(futures):
@@ -91,6 +92,10 @@ def score_all(
             raise AmtError("a process was killed while scoring: try fewer --jobs") from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def score_task(task: Task, conventions: Conventions, wanted: Wanted) -> PieceResult:
@@ -104,7 +109,7 @@ def score_task(task: Task, conventions: Conventions, wanted: Wanted) -> PieceRes
     except AmtError as error:
         return result(FAILED, None, {}, problem=str(error))
     status, problem = (FAILED if task.problem else SCORED), task.problem
-    estimate = described(Performance())
+    estimate = NoteFile(Performance(), 0, 0, ())
     if task.estimate is None:
         status = status if task.problem else MISSING
     else:

@@ -1,0 +1,259 @@
+"""The steps of ``amt evaluate``: find pairs, transcribe, score, tell, write."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amtcli.cli.progress import Screen
+from amtcli.cli.streams import is_terminal, write_stdout
+from amtcli.cli.transcribe import EngineChoice, open_engine
+from amtcli.errors import AmtError, NoInputError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from amtcli.evaluation.conventions import Conventions
+    from amtcli.evaluation.pairing import Pair, Pairing
+    from amtcli.evaluation.results import Document
+    from amtcli.evaluation.run import PieceResult, Task
+
+# A table in a pipe or a log has no terminal whose width it could take.
+_PIPE_WIDTH = 120
+# Below this many pieces, starting processes takes longer than scoring.
+_FEW_PIECES = 8
+# A notice that more pieces share is given once for all of them.
+_N_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the result goes; ``json`` may be ``-``, ``plain`` is a table on standard output."""
+
+    json: str | None = None
+    csv: Path | None = None
+    plain: bool = False
+    errors: Path | None = None
+    plot: Path | None = None
+
+
+def check_outputs(outputs: Outputs) -> None:
+    """Refuse, before any work, what could not be written after it."""
+    if outputs.json == "-" and outputs.plain:
+        raise UsageError("--json - and --plain both want standard output: give --json a file")
+    if outputs.plot is not None and importlib.util.find_spec("matplotlib") is None:
+        raise UsageError("--plot needs matplotlib: pip install 'amtcli[plot]'")
+    for path in (outputs.csv, outputs.errors, Path(outputs.json or "-")):
+        if path is not None and path.is_dir():
+            raise UsageError(f"{path} is a folder: name a file to write")
+
+
+def find_pairs(
+    reference: Path, estimate: Path | None, choice: EngineChoice
+) -> tuple[Pairing, EngineChoice | None]:
+    """Pair references with estimates; the choice comes back if the estimates are audio.
+
+    Without ``choice.model`` audio is transcribed only where an estimate is, or an estimates'
+    folder holds, nothing else.
+    """
+    from amtcli.audio import AUDIO_SUFFIXES
+    from amtcli.catalog import DEFAULT_MODEL
+    from amtcli.evaluation.pairing import find_files, pair_paths
+    from amtcli.evaluation.references import NOTE_SUFFIXES
+
+    if estimate is None:
+        if not choice.model:
+            raise UsageError("name an ESTIMATE, or a --model to transcribe the audio beside it")
+        estimate = reference if reference.is_dir() else _audio_beside(reference)
+    if estimate.is_dir():
+        is_audio = bool(choice.model) or not find_files(estimate, NOTE_SUFFIXES)
+    else:
+        is_audio = estimate.suffix.lower() in AUDIO_SUFFIXES
+    if choice.model and not is_audio:
+        raise UsageError(f"{estimate} is no audio: leave out --model to score it as it is")
+    suffixes = AUDIO_SUFFIXES if is_audio else NOTE_SUFFIXES
+    pairing = pair_paths(reference, estimate, NOTE_SUFFIXES, suffixes)
+    if not is_audio:
+        return pairing, None
+    return pairing, replace(choice, model=choice.model or DEFAULT_MODEL)
+
+
+def _audio_beside(reference: Path) -> Path:
+    from amtcli.audio import AUDIO_SUFFIXES
+
+    if not reference.exists():
+        raise NoInputError(f"{reference} does not exist")
+    found = [
+        path
+        for path in sorted(reference.parent.iterdir())
+        if path.stem == reference.stem and path.suffix.lower() in AUDIO_SUFFIXES
+    ]
+    if not found:
+        raise NoInputError(f"there is no audio beside {reference}: name it as ESTIMATE")
+    if len(found) > 1:
+        raise UsageError(f"{found[0]} and {found[1]}: name the one to transcribe as ESTIMATE")
+    return found[0]
+
+
+def refuse_missing(pairing: Pairing) -> None:
+    """Raise `AmtError` that names the references without an estimate, if there are any."""
+    names = [pair.name for pair in pairing.missing]
+    if names:
+        raise AmtError(f"{len(names)} without an estimate (--missing error): {_listed(names)}")
+
+
+def make_tasks(
+    pairs: Sequence[Pair], choice: EngineChoice | None, screen: Screen
+) -> tuple[list[Task], dict[str, Any]]:
+    """Turn pairs into tasks, transcribing first if there is a choice; and say with what."""
+    from amtcli.evaluation.run import Task
+
+    if choice is None:
+        return [Task(pair.name, pair.reference, pair.estimate) for pair in pairs], {}
+    engine, provenance = open_engine(choice, screen)
+    settings = {
+        "model": f"{provenance.name} {provenance.version}",
+        "device": engine.device,
+        "precision": engine.precision,
+        "fast": choice.fast,
+    }
+    return _transcribe(pairs, engine, screen), settings
+
+
+def _transcribe(pairs: Sequence[Pair], engine: Any, screen: Screen) -> list[Task]:
+    """Transcribe all recordings in one call, so that they share batches."""
+    from amtcli.evaluation.run import Task
+    from amtcli.reading import Recording
+
+    recordings = [Recording(pair.name, pair.estimate) for pair in pairs if pair.estimate]
+    screen.start_clock()
+    done = {}
+    for transcription in engine.transcribe(recordings, screen.advance):
+        done[transcription.recording.key] = transcription
+        screen.settle(transcription.recording.key)
+        for warning in transcription.warnings:
+            screen.say(f"amt: {transcription.recording.key}: {warning}", style="yellow")
+    tasks = []
+    for pair in pairs:
+        result = done.get(pair.name)
+        if result is None:
+            tasks.append(Task(pair.name, pair.reference, None))
+        else:
+            problem = None if result.error is None else str(result.error)
+            tasks.append(
+                Task(pair.name, pair.reference, result.performance, str(pair.estimate), problem)
+            )
+    return tasks
+
+
+def score(
+    tasks: Sequence[Task],
+    conventions: Conventions,
+    outputs: Outputs,
+    n_jobs: int | None,
+    screen: Screen,
+) -> list[PieceResult]:
+    """Score all tasks; one process per core unless there are few pieces or ``n_jobs`` is given."""
+    from amtcli.evaluation.run import Wanted, score_all
+
+    if n_jobs is None:
+        n_jobs = 1 if len(tasks) < _FEW_PIECES else os.cpu_count() or 1
+    wanted = Wanted(outputs.errors is not None, outputs.plot)
+    results = []
+    for n_done, result in enumerate(score_all(tasks, conventions, wanted, n_jobs), start=1):
+        screen.status(f"scoring {n_done} of {len(tasks)}")
+        results.append(result)
+    return sorted(results, key=lambda result: result.name)
+
+
+def say_notices(
+    results: Sequence[PieceResult],
+    tasks: Sequence[Task],
+    pairing: Pairing,
+    conventions: Conventions,
+    screen: Screen,
+) -> None:
+    """Tell what failed, what is missing, what was odd, and what looks like a mistake."""
+    from amtcli.evaluation.diagnosis import diagnose
+
+    for result in results:
+        if result.problem:
+            screen.say(f"amt: {result.name}: {result.problem}", style="red")
+    if pairing.missing:
+        names = [pair.name for pair in pairing.missing]
+        screen.say(f"amt: {len(names)} without an estimate: {', '.join(names)}", style="yellow")
+    if pairing.unused_estimates:
+        unused = [str(path) for path in pairing.unused_estimates]
+        screen.say(f"amt: {len(unused)} without a reference: {', '.join(unused)}", style="yellow")
+    pieces_of = defaultdict(list)
+    for result in results:
+        for notice in result.notices:
+            pieces_of[notice].append(result.name)
+    for notice, names in pieces_of.items():
+        screen.say(f"amt: {_listed(names)}: {notice}", style="yellow")
+    for name, reason in diagnose(results, tasks, conventions).items():
+        screen.say(f"amt: {name}: {reason}", style="red")
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) <= _N_NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[:_N_NAMED])} and {len(names) - _N_NAMED} more"
+
+
+def write_result(
+    document: Document,
+    results: Sequence[PieceResult],
+    conventions: Conventions,
+    outputs: Outputs,
+) -> None:
+    """Write the files that were asked for, and the table unless standard output is taken."""
+    from amtcli.evaluation.mistakes import mistakes_csv
+    from amtcli.evaluation.report import render_report
+    from amtcli.evaluation.results import to_json, to_table
+    from amtcli.files import write_atomically
+
+    if outputs.csv is not None:
+        write_atomically(outputs.csv, to_table(document, ",").encode())
+    if outputs.errors is not None:
+        mistakes = mistakes_csv((result.name, result.mistakes) for result in results)
+        write_atomically(outputs.errors, mistakes.encode())
+    _write_json(to_json(document), outputs.json)
+    if outputs.plain:
+        write_stdout(to_table(document, "\t").encode())
+    elif outputs.json != "-":
+        _print(render_report(document, conventions))
+
+
+def compare_files(path_a: Path, path_b: Path, outputs: Outputs) -> None:
+    """Compare two results; with ``--json`` the comparison is also written."""
+    from amtcli.evaluation.compare import compare_results
+    from amtcli.evaluation.report import render_comparison
+    from amtcli.evaluation.results import read_document, to_json
+
+    comparison = compare_results(read_document(path_a), read_document(path_b))
+    _write_json(to_json(comparison.as_document()), outputs.json)
+    if outputs.json != "-":
+        _print(render_comparison(comparison, str(path_a), str(path_b)))
+
+
+def _write_json(text: str, target: str | None) -> None:
+    from amtcli.files import write_atomically
+
+    if target == "-":
+        write_stdout(text.encode())
+    elif target is not None:
+        write_atomically(Path(target), text.encode())
+
+
+def _print(table: RenderableType) -> None:
+    from rich.console import Console
+
+    width = None if is_terminal(sys.stdout) else _PIPE_WIDTH
+    Console(width=width, highlight=False).print(table)
