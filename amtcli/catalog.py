@@ -14,7 +14,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from amtcli.errors import ModelError
 from amtcli.model_folder import (
@@ -30,6 +30,9 @@ from amtcli.model_folder import (
     write_model,
 )
 from amtcli.sources import DistributionSource, ProgressCallback, fetch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DEFAULT_MODEL = "transkun-v2"
 
@@ -136,21 +139,27 @@ def pull(
         return shipped
     if not force and _is_usable(target, config, shipped):
         return target
+    tensors = _fetch_tensors(name, config.weights, offline, on_progress)
+    # Another process may have been quicker, and its folder may be in use already.
+    if force or not _is_usable(target, config, shipped):
+        write_model(target, config, tensors, card=_card(shipped))
+    return target
+
+
+def _fetch_tensors(
+    name: str, weights: PublishedWeights, offline: bool, on_progress: ProgressCallback | None
+) -> dict[str, Tensor]:
     from amtcli.checkpoints import READERS
 
     offline = offline or os.environ.get("AMT_OFFLINE", "") not in ("", "0")
     with tempfile.TemporaryDirectory(prefix="amt-") as downloads:
         try:
             checkpoint = fetch(
-                config.weights.sources, Path(downloads), offline=offline, on_progress=on_progress
+                weights.sources, Path(downloads), offline=offline, on_progress=on_progress
             )
         except ModelError as error:
             raise _unreachable(name, offline, error) from error
-        tensors = READERS[config.weights.checkpoint](checkpoint)
-    # Another process may have been quicker, and its folder may be in use already.
-    if force or not _is_usable(target, config, shipped):
-        write_model(target, config, tensors, card=_card(shipped))
-    return target
+        return READERS[weights.checkpoint](checkpoint)
 
 
 def _names() -> list[str]:

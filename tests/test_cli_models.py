@@ -1,0 +1,113 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import toy_folder
+from typer.testing import CliRunner
+
+from amtcli import catalog
+from amtcli.cli.models import app
+from amtcli.errors import ModelError
+from amtcli.model_folder import read_config, write_model
+
+RUNNER = CliRunner()
+
+
+def run(*arguments):
+    return RUNNER.invoke(app, list(arguments), catch_exceptions=False)
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch):
+    """A data folder with one imported model; nothing else, and no way out."""
+    monkeypatch.setenv("AMT_MODEL_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("AMT_OFFLINE", "1")
+    write_model(tmp_path / "data" / "mine", toy_folder.CONFIG, toy_folder.TENSORS)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A model that is shipped with its weights."""
+    monkeypatch.setattr(catalog, "shipped_folder", lambda: tmp_path / "shipped")
+    write_model(tmp_path / "shipped" / "toy", toy_folder.CONFIG, toy_folder.TENSORS)
+    return tmp_path / "shipped"
+
+
+def test_list_has_a_line_for_each_model():
+    lines = run("list").stdout.splitlines()
+    assert [line.split()[:3] for line in lines] == [
+        ["mine", "1.2", "imported"],
+        ["transkun-v2", "2.0", "available"],
+    ]
+    assert lines[1].split()[3:5] == ["51", "MB"]
+
+
+def test_list_as_json_has_hashes_and_sources(data):
+    mine, transkun = json.loads(run("list", "--json").stdout)
+    assert mine["folder"] == str(data / "mine")
+    assert mine["sha256"] == read_config(data / "mine").weights.sha256
+    assert transkun["folder"] is None
+    assert transkun["sha256"].startswith("50a80010effc")
+    assert "package transkun==2.0.1" in transkun["source"]
+    assert transkun["licence"].startswith("MIT")
+
+
+def test_path_prints_the_folder_and_nothing_else(data):
+    assert run("path", "mine").stdout == f"{data / 'mine'}\n"
+    assert run("path", str(data / "mine")).stdout == f"{data / 'mine'}\n"
+
+
+def test_path_of_what_is_not_here_says_how_to_get_it():
+    with pytest.raises(ModelError, match="not here yet; run `amt models pull transkun-v2`"):
+        run("path", "transkun-v2")
+
+
+def test_pull_prints_the_folder(shipped):
+    result = run("pull", "toy")
+    assert result.stdout == f"{shipped / 'toy'}\n"
+
+
+def test_pull_offline_is_an_error_of_the_model_kind(monkeypatch):
+    monkeypatch.setattr(catalog, "fetch", refuse)
+    with pytest.raises(ModelError, match="cannot be pulled offline") as caught:
+        run("pull", "transkun-v2")
+    assert caught.value.exit_code == 3
+
+
+def refuse(sources, folder, *, offline, on_progress):
+    assert offline
+    raise ModelError("left out")
+
+
+def test_show_has_every_setting(data):
+    pairs = dict(line.split(maxsplit=1) for line in run("show", "mine").stdout.splitlines())
+    assert pairs["folder"] == str(data / "mine")
+    assert pairs["network.n_in"] == "3"
+    assert pairs["window.fast.hop_samples"] == "80"
+    assert pairs["provenance.scores.onset_f1"] == "0.5"
+
+
+def test_show_as_json_is_the_configuration():
+    shown = json.loads(run("show", "transkun-v2", "--json").stdout)
+    assert shown["network"]["n_layers"] == 6
+    assert [source["kind"] for source in shown["weights"]["sources"]] == [
+        "distribution",
+        "package",
+        "url",
+    ]
+    lines = run("show", "transkun-v2").stdout.splitlines()
+    assert ["weights.sources.2.requirement", "transkun==2.0.1"] in [x.split() for x in lines]
+
+
+def test_listing_as_a_program_imports_no_torch(data):
+    code = (
+        "import sys; from amtcli.cli.models import app; app(['list'], standalone_mode=False);"
+        "print('torch' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert result.stdout.splitlines()[-1] == "False"
