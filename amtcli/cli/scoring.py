@@ -184,7 +184,7 @@ def say_notices(
 
     for result in results:
         if result.problem:
-            screen.say(f"amt: {result.name}: {result.problem}", style="red")
+            screen.error(f"amt: {result.name}: {result.problem}")
     if pairing.missing:
         names = [pair.name for pair in pairing.missing]
         screen.say(f"amt: {len(names)} without an estimate: {', '.join(names)}", style="yellow")
@@ -198,7 +198,7 @@ def say_notices(
     for notice, names in pieces_of.items():
         screen.say(f"amt: {_listed(names)}: {notice}", style="yellow")
     for name, reason in diagnose(results, tasks, conventions).items():
-        screen.say(f"amt: {name}: {reason}", style="red")
+        screen.error(f"amt: {name}: {reason}")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -14,6 +14,8 @@ from amtcli.evaluation.piece import PieceScores
 N_RESAMPLES = 2000
 SEED = 0
 CONFIDENCE = 0.95
+# A line through the notes of all pieces is not each piece's best line.
+NOT_POOLED = ("velocity_mae_fitted", "velocity_all_mae_fitted")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ def aggregate(pieces: Sequence[PieceScores]) -> dict[str, Aggregate]:
         pool_counts([piece.counts for piece in pieces]),
         pool_samples([piece.samples for piece in pieces]),
     )
+    for name in NOT_POOLED:
+        pooled.pop(name, None)
     names = dict.fromkeys(name for piece in pieces for name in piece.scores)
     return {
         name: _aggregate([piece.scores.get(name) for piece in pieces], pooled.get(name))

@@ -19,7 +19,7 @@ from amtcli.evaluation.aggregation import bootstrap_interval
 from amtcli.evaluation.results import Document, is_higher_better
 
 # Settings that say what was scored rather than how.
-WHAT_WAS_SCORED = frozenset({"model", "n_pieces"})
+WHAT_WAS_SCORED = frozenset({"model", "device", "precision", "fast", "n_pieces"})
 N_NAMED = 5
 
 

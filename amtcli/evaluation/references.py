@@ -74,7 +74,8 @@ def _named(notes: Sequence[Note], fault: str) -> str:
 def _read_midi(path: Path, pedal_threshold: int) -> tuple[Performance, int]:
     """Read the performance and in how many tracks its notes lie."""
     performance = read_performance(path)
-    midi = mido.MidiFile(path)
+    data = path.read_bytes()
+    midi = mido.MidiFile(file=io.BytesIO(data[data.index(b"MThd") :]))  # inside RIFF, perhaps
     if pedal_threshold != PEDAL_DOWN:
         performance = read_performance(_with_switched_pedal(midi, pedal_threshold))
     return performance, sum(any(_is_note(event) for event in track) for track in midi.tracks)
