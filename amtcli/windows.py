@@ -43,6 +43,22 @@ class WindowSpec:
         return index * self.hop_samples - self.padding_samples
 
 
+def owned_frames(spec: WindowSpec, frame_samples: int) -> slice:
+    """Frames of a window that no other window answers for: its middle, one hop long.
+
+    For networks that answer per frame. With ``frame_samples`` between frames and frame 0 at the
+    window's first sample, the owned frames of successive windows, put end to end, are the frames
+    of the recording: frame n at sample ``n * frame_samples``. Raises ValueError where hop,
+    margins or padding are not such that this holds exactly.
+    """
+    margin = (spec.length_samples - spec.hop_samples) // 2
+    if spec.padding_samples != margin or margin * 2 != spec.length_samples - spec.hop_samples:
+        raise ValueError(f"padding_samples must be half of the overlap, not {spec.padding_samples}")
+    if margin % frame_samples or spec.hop_samples % frame_samples:
+        raise ValueError(f"hop and padding must be whole frames of {frame_samples} samples")
+    return slice(margin // frame_samples, (margin + spec.hop_samples) // frame_samples)
+
+
 @dataclass(frozen=True, slots=True)
 class FastWindow:
     """The wider hop of ``--fast``, and the padding that goes with it."""

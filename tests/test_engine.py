@@ -54,18 +54,18 @@ def test_results_depend_on_neither_batch_size_nor_neighbours(monkeypatch, batch_
 
 
 def test_windows_of_different_recordings_share_a_batch(monkeypatch):
-    short = [recording(f"r{i}", clicks(30, i)) for i in range(8)]  # 2 windows each
+    short = [recording(f"r{i}", clicks(30, i)) for i in range(8)]  # 1 window with sound each
     results, network = run(monkeypatch, short, batch_size=4)
-    assert network.batch_sizes == [4, 4, 4, 4]
+    assert network.batch_sizes == [4, 4]
     assert [onsets(results[f"r{i}"]) for i in range(8)] == [[i] for i in range(8)]
 
 
 def test_silent_windows_reach_the_decoder_without_being_computed(monkeypatch):
     audio = np.zeros(1000, np.float32)
-    audio[500] = 1
+    audio[465] = 1
     results, network = run(monkeypatch, [recording("a", audio)])
-    assert onsets(results["a"]) == [500]
-    assert sum(network.batch_sizes) == 2  # the two windows that overlap sample 500
+    assert onsets(results["a"]) == [465]
+    assert sum(network.batch_sizes) == 2  # windows 7 (400-499) and 8 (460-559)
     assert results["a"].performance.notes[-1].onset_s == 18  # the decoder saw all 18 windows
 
 
@@ -100,7 +100,8 @@ def test_an_unreadable_recording_is_reported_and_the_rest_goes_on(monkeypatch, t
     )  # fmt: skip
     assert onsets(results["a"]) == [7] and onsets(results["c"]) == [8]
     assert results["b"].performance is None
-    assert isinstance(results["b"].error, AudioError) and "none.wav" in str(results["b"].error)
+    assert type(results["b"].error) is AudioError
+    assert str(results["b"].error) == "b: no such file; check the path"
 
 
 def test_recordings_are_asked_for_only_when_there_is_room(monkeypatch):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from amtcli.windows import FastWindow, WindowConfig, WindowSpec, cut_windows
+from amtcli.windows import FastWindow, WindowConfig, WindowSpec, cut_windows, owned_frames
 
 SPEC = WindowSpec(length_samples=10, hop_samples=4, padding_samples=3)
 
@@ -30,6 +30,24 @@ def test_windows_of_transkun_are_counted_as_its_authors_count_them():
     assert spec.n_windows(20 * 44100) == 5
     assert spec.start_samples(0) == -352800
     assert spec.start_samples(2) == 2 * 353280 - 352800
+
+
+def test_owned_frames_put_end_to_end_are_the_frames_of_the_recording():
+    spec = WindowSpec(length_samples=20, hop_samples=12, padding_samples=4)
+    owned = owned_frames(spec, frame_samples=2)
+    audio = np.arange(100, dtype=np.float32)[None]
+    frames = [window[0, ::2][owned] for window in cut_windows(iter([audio]), spec)]
+    np.testing.assert_array_equal(np.concatenate(frames)[:50], audio[0, ::2])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [((20, 12, 2), "half of the overlap"), ((20, 13, 3), "half of the overlap"),
+     ((26, 12, 7), "whole frames of 2"), ((21, 13, 4), "whole frames of 2")],
+)  # fmt: skip
+def test_owned_frames_refuse_windows_that_fall_between_frames(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        owned_frames(WindowSpec(*sizes), frame_samples=2)
 
 
 def test_window_config_gives_the_wider_hop_on_request():
