@@ -1,0 +1,53 @@
+"""The Python API: the words of the command line, without its printing."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from numpy.typing import NDArray
+
+from amtcli.catalog import DEFAULT_MODEL, resolve
+from amtcli.engine import Engine, EngineOptions
+from amtcli.model_folder import load_model
+from amtcli.notes import Performance
+from amtcli.reading import Recording
+
+
+def transcribe(
+    source: str | os.PathLike[str] | BinaryIO | NDArray[Any],
+    *,
+    source_rate_hz: int | None = None,
+    model: str = DEFAULT_MODEL,
+    device: str = "auto",
+    precision: str = "auto",
+    fast: bool = False,
+) -> Performance:
+    """Transcribe one recording.
+
+    ``source`` is a path, a binary stream, or samples of shape (samples,) or (channels, samples)
+    with their ``source_rate_hz``. ``model`` is a name or a model folder; one that is not here
+    yet is pulled. The engine is kept for the next call with the same settings.
+
+    Raises AmtError when the recording or the model cannot be used. What could not be read of a
+    damaged recording is a warning of the ``warnings`` module.
+    """
+    engine = _engine(model, EngineOptions(device=device, precision=precision, fast=fast))
+    if isinstance(source, (str, os.PathLike)):
+        source = Path(source)
+    key = str(source) if isinstance(source, Path) else "recording"
+    (result,) = engine.transcribe([Recording(key, source, source_rate_hz)])
+    for warning in result.warnings:
+        warnings.warn(f"{key}: {warning}", stacklevel=2)
+    if result.performance is None:
+        assert result.error is not None  # the engine gives one or the other
+        raise result.error
+    return result.performance
+
+
+@lru_cache(maxsize=1)
+def _engine(model: str, options: EngineOptions) -> Engine:
+    return Engine(load_model(resolve(model)), options)
