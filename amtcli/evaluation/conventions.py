@@ -16,8 +16,6 @@ VelocityScale = Literal["midi", "unit"]
 PedalExtend = Literal["ref,est", "ref", "none"]
 
 PITCH_TOLERANCE_CENTS = 50.0
-# Wide enough to find the median of a recording that lies off its labels by a tenth of a second.
-ALIGNMENT_TOLERANCE_S = 0.2
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ N_DECIMALS = 4
 N_PAIRS_AT_ONCE = 1_000_000
 
 Matching = NDArray[np.int64]  # (n, 2): index of the reference note, index of the estimated one
+Indices = tuple[NDArray[np.int64], NDArray[np.int64]]  # of reference notes, of estimated ones
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,22 @@ def onset_offset_rule(conventions: Conventions, onset_tolerance_s: float) -> Mat
 def match_notes(reference: NoteArrays, estimate: NoteArrays, rule: MatchRule) -> Matching:
     """Find mir_eval's maximum matching under ``rule``, in order of the reference notes."""
     graph: dict[int, list[int]] = {}
-    for ref, est in _close_pairs(reference.onsets_s, estimate.onsets_s, rule.onset_tolerance_s):
-        keep = _are_hits(reference, estimate, ref, est, rule)
-        for i, j in zip(ref[keep].tolist(), est[keep].tolist(), strict=True):
+    for ref, est in hits(reference, estimate, rule):
+        for i, j in zip(ref.tolist(), est.tolist(), strict=True):
             graph.setdefault(j, []).append(i)
     with _recursion_of_at_least(len(graph)):
         pairs = sorted(mir_eval.util._bipartite_match(graph).items())
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def hits(reference: NoteArrays, estimate: NoteArrays, rule: MatchRule) -> Iterator[Indices]:
+    """Give out, in portions, the indices of all pairs of notes that may be the same.
+
+    By reference, then by estimate; a note is in as many pairs as it has possible partners.
+    """
+    for ref, est in _close_pairs(reference.onsets_s, estimate.onsets_s, rule.onset_tolerance_s):
+        keep = _are_hits(reference, estimate, ref, est, rule)
+        yield ref[keep], est[keep]
 
 
 @contextmanager
@@ -86,7 +96,7 @@ def _recursion_of_at_least(depth: int) -> Iterator[None]:
 
 def _close_pairs(
     ref_onsets_s: NDArray[np.float64], est_onsets_s: NDArray[np.float64], tolerance_s: float
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+) -> Iterator[Indices]:
     """Index pairs of onsets that may be within the tolerance, by reference, then by estimate."""
     order = np.argsort(est_onsets_s, kind="stable")
     in_time = est_onsets_s[order]

@@ -13,31 +13,44 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from amtcli.evaluation.conventions import ALIGNMENT_TOLERANCE_S
-from amtcli.evaluation.matching import Matching, MatchRule, match_notes
+from amtcli.evaluation.matching import MatchRule, hits, match_notes
 from amtcli.evaluation.note_arrays import NoteArrays
 
+LARGEST_LAG_S = 0.2
+# Lags this close count as one: about the spread of onsets within one recording.
+LAG_WINDOW_S = 0.05
 PERCENTILES = (5, 25, 75, 95)
 
 
 def median_lag_s(reference: NoteArrays, estimate: NoteArrays, rule: MatchRule) -> float:
-    """Median onset deviation of the piece, seconds; 0 where nothing matches.
+    """Median onset deviation of the piece, seconds; 0 where nothing matches within 0.2 s.
 
-    A first, wide matching finds the median roughly, a second one at the rule's own tolerance
-    around it finds it without the repeated notes that a wide tolerance confuses.
+    Matching at a wide tolerance would confuse repeated notes. So the lag is first found
+    roughly, as the one that most pairs of notes of one key share, and is then the median over
+    the notes that match within the rule's own tolerance around it.
     """
-    wide = replace(rule, onset_tolerance_s=max(rule.onset_tolerance_s, ALIGNMENT_TOLERANCE_S))
-    rough_s = _median_deviation_s(reference, estimate, match_notes(reference, estimate, wide))
+    rough_s = _most_shared_lag_s(reference, estimate, rule)
     matching = match_notes(*without_lag(reference, estimate, rough_s), rule)
-    if len(matching) == 0:
-        return rough_s
-    return _median_deviation_s(reference, estimate, matching)
-
-
-def _median_deviation_s(reference: NoteArrays, estimate: NoteArrays, matching: Matching) -> float:
     if len(matching) == 0:
         return 0.0
     return float(np.median(estimate.onsets_s[matching[:, 1]] - reference.onsets_s[matching[:, 0]]))
+
+
+def _most_shared_lag_s(reference: NoteArrays, estimate: NoteArrays, rule: MatchRule) -> float:
+    wide = replace(rule, onset_tolerance_s=max(rule.onset_tolerance_s, LARGEST_LAG_S))
+    pairs = hits(reference, estimate, wide)
+    lags_s = np.sort(
+        np.concatenate(
+            [np.zeros(0), *(estimate.onsets_s[j] - reference.onsets_s[i] for i, j in pairs)]
+        )
+    )
+    if len(lags_s) == 0:
+        return 0.0
+    first = np.searchsorted(lags_s, lags_s - LAG_WINDOW_S / 2, side="left")
+    last = np.searchsorted(lags_s, lags_s + LAG_WINDOW_S / 2, side="right")
+    shared = np.flatnonzero(last - first == np.max(last - first))
+    nearest = shared[np.argmin(np.abs(lags_s[shared]))]
+    return float(np.median(lags_s[first[nearest] : last[nearest]]))
 
 
 def without_lag(
