@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from amtcli import __version__
-from amtcli.cli import doctor, models, transcribe
+from amtcli.cli import doctor, evaluate, models, transcribe
 from amtcli.cli.streams import abandon_stdout, prepare_streams, say
 from amtcli.errors import AmtError
 
@@ -44,6 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(transcribe.transcribe)
+app.command()(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.command()(doctor.doctor)
 

@@ -191,11 +191,12 @@ class Batch:
         self.tally.audio_s += timings.audio_s
         content = _content(len(performance.notes), len(performance.pedals))
         speed = timings.audio_s / max(timings.elapsed_s, 1e-3)
-        self._screen.say(
-            f"{planned.key} -> {', '.join(_names(planned))}: {content}, "
-            f"{timings.audio_s:.1f} s of audio, {speed:.1f}x real time",
-            level=VERBOSE,
-        )
+        if len(self._plan.recordings) > 1:  # of a single one the summary says the same
+            self._screen.say(
+                f"{planned.key} -> {', '.join(_names(planned))}: {content}, "
+                f"{timings.audio_s:.1f} s of audio, {speed:.1f}x real time",
+                level=VERBOSE,
+            )
         self._screen.say(
             f"  reading {timings.read_s:.1f} s, computing {timings.compute_s:.1f} s, decoding "
             f"{timings.decode_s:.1f} s, {timings.elapsed_s:.1f} s in all (they overlap)",
