@@ -163,19 +163,19 @@ class AvDecoder:
         for frame in self._frames:
             frame_kind = (frame.format.name, frame.layout.name, frame.sample_rate)
             if resampler is None or frame_kind != kind:  # one takes one kind of frame only
-                yield from self._rest(resampler)
+                yield from _rest(resampler)
                 resampler = av.AudioResampler("fltp", self._layout, self.rate_hz)
                 kind = frame_kind
             for converted in resampler.resample(frame):
                 yield frame, _samples(converted)
-        yield from self._rest(resampler)
+        yield from _rest(resampler)
 
-    def _rest(
-        self, resampler: av.AudioResampler | None
-    ) -> Iterator[tuple[None, NDArray[np.float32]]]:
-        if resampler is not None:
-            for converted in resampler.resample(None):
-                yield None, _samples(converted)
+
+def _rest(resampler: av.AudioResampler | None) -> Iterator[tuple[None, NDArray[np.float32]]]:
+    """Yield what a resampler still holds."""
+    if resampler is not None:
+        for converted in resampler.resample(None):
+            yield None, _samples(converted)
 
 
 def _samples(frame: av.AudioFrame) -> NDArray[np.float32]:

@@ -15,10 +15,9 @@ _PLACEHOLDER_BYTES = (1 << 31, 1 << 32)
 _PLACEHOLDER_MARGIN_BYTES = 1 << 16
 _MAX_SIZE_BYTES = 1 << 60
 _MAX_CHUNKS = 1000
-# Where the samples' chunk is: magic, form -> byte order, chunk id.
+# Magic and form -> byte order and name of the chunk of samples.
 _CHUNKED_FORMS = {
     (b"RIFF", b"WAVE"): ("<", b"data"),
-    (b"RIFX", b"WAVE"): (">", b"data"),
     (b"RF64", b"WAVE"): ("<", b"data"),
     (b"FORM", b"AIFF"): (">", b"SSND"),
     (b"FORM", b"AIFC"): (">", b"SSND"),
@@ -29,28 +28,27 @@ _OGG_FIRST_PAGE, _OGG_LAST_PAGE = 2, 4  # bits of a page's header type (RFC 3533
 
 @dataclass(frozen=True)
 class DataChunk:
-    """The chunk of a wav or aiff file that holds the samples.
+    """The chunk of a wav or aiff file that holds the samples, from byte ``start`` on.
 
-    ``stated_bytes`` is the length that the header states, None where it is a placeholder;
-    ``size_at`` and ``size_format`` (of ``struct``) say where in the file that length stands.
-    ``is_unfinished`` marks a size of 0 that the recorder never came to fill in.
+    ``stated_bytes`` is the length that the header states, None where it is a placeholder.
+    ``is_understated`` marks a length that the recorder never came to fill in, or that overflowed
+    its 32 bits, and that would hide samples. ``format_chunk`` is the whole fmt chunk of a wav.
     """
 
     start: int
     stated_bytes: int | None
-    size_at: int
-    size_format: str
-    is_unfinished: bool
+    is_understated: bool
+    format_chunk: bytes
 
 
 def find_data_chunk(file: BinaryIO, n_file_bytes: int) -> DataChunk | None:
-    """Find the samples of a wav (RIFF, RIFX, RF64) or aiff file; None in other files."""
+    """Find the samples of a wav (RIFF, RF64) or aiff file; None in other files."""
     head = _read(file, 0, 12)
     if (head[:4], head[8:]) not in _CHUNKED_FORMS:
         return None
     order, data_id = _CHUNKED_FORMS[head[:4], head[8:]]
-    (form_bytes,) = struct.unpack(order + "I", head[4:8])
-    wide_size_at = None
+    wide_size: int | None = None
+    format_chunk = b""
     at = 12
     for _ in range(_MAX_CHUNKS):
         header = _read(file, at, 8)
@@ -58,37 +56,44 @@ def find_data_chunk(file: BinaryIO, n_file_bytes: int) -> DataChunk | None:
             break
         chunk_id, size = struct.unpack(order + "4sI", header)
         if chunk_id == b"ds64":  # the 64 bit sizes of RF64 (EBU Tech 3306): form, data, ...
-            wide_size_at = at + 16
-        if chunk_id == data_id:
-            size_at, size_format = at + 4, order + "I"
-            if wide_size_at is not None:
-                size_at, size_format = wide_size_at, order + "Q"
-                (size,) = struct.unpack(size_format, _read(file, size_at, 8))
+            (wide_size,) = struct.unpack("<8xQ", _read(file, at + 8, 16).ljust(16, b"\0"))
+        elif chunk_id == b"fmt ":
+            format_chunk = _read(file, at, 8 + size + size % 2)
+        elif chunk_id == data_id:
+            start = at + 8
+            size = size if wide_size is None else wide_size
+            n_beyond = n_file_bytes - start - size
+            (form_bytes,) = struct.unpack(order + "I", head[4:8])
+            is_unfinished = size == 0 and form_bytes + 8 != n_file_bytes
+            is_wrong = is_unfinished or _is_placeholder(size) or n_beyond >= 1 << 32
             return DataChunk(
-                start=at + 8,
+                start=start,
                 stated_bytes=None if _is_placeholder(size) else size,
-                size_at=size_at,
-                size_format=size_format,
-                # libsndfile completes an aiff file by itself.
-                is_unfinished=size == 0 and head[:4] != b"FORM" and form_bytes + 8 != n_file_bytes,
+                is_understated=bool(format_chunk) and n_beyond > 0 and is_wrong,
+                format_chunk=format_chunk,
             )
         at += 8 + size + size % 2
     return None
+
+
+def completed_head(chunk: DataChunk, n_file_bytes: int) -> bytes:
+    """Return what should stand before the samples: an RF64 header with their true length."""
+    n_data = n_file_bytes - chunk.start
+    n_form = 4 + 36 + len(chunk.format_chunk) + 8 + n_data
+    return b"".join(
+        (
+            struct.pack("<4sI4s", b"RF64", 0xFFFF_FFFF, b"WAVE"),
+            struct.pack("<4sIQQQI", b"ds64", 28, n_form, n_data, 0, 0),
+            chunk.format_chunk,
+            struct.pack("<4sI", b"data", 0xFFFF_FFFF),
+        )
+    )
 
 
 def _is_placeholder(size: int) -> bool:
     return not 0 < size < _MAX_SIZE_BYTES or any(
         abs(size - placeholder) <= _PLACEHOLDER_MARGIN_BYTES for placeholder in _PLACEHOLDER_BYTES
     )
-
-
-def completed_head(file: BinaryIO, chunk: DataChunk, n_file_bytes: int) -> bytes:
-    """Return the file up to its samples with their true length filled in."""
-    head = bytearray(_read(file, 0, chunk.start))
-    largest = 256 ** struct.calcsize(chunk.size_format) - 1
-    n_bytes = min(n_file_bytes - chunk.start, largest)
-    struct.pack_into(chunk.size_format, head, chunk.size_at, n_bytes)
-    return bytes(head)
 
 
 def is_mpeg_without_length(file: BinaryIO, start: int) -> bool:

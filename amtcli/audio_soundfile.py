@@ -79,9 +79,9 @@ class SoundfileDecoder:
         source: int | _Patched
         if audio_headers.is_mpeg_without_length(self._file, self._start):
             source = _Patched(self._file, self._start, n_hidden=_HIDDEN_BYTES)
-        elif self._chunk is not None and self._chunk.is_unfinished:
-            head = audio_headers.completed_head(self._file, self._chunk, self._n_bytes)
-            source = _Patched(self._file, head=head)
+        elif self._chunk is not None and self._chunk.is_understated:
+            head = audio_headers.completed_head(self._chunk, self._n_bytes)
+            source = _Patched(self._file, self._chunk.start, head=head)
         elif self._start or os.name != "posix":  # elsewhere descriptors are each library's own
             source = _Patched(self._file, self._start)
         else:
@@ -219,7 +219,7 @@ class _SequentialFile(sf.SoundFile):  # type: ignore[misc]  # soundfile has no t
 
 
 class _Patched:
-    """A file as libsndfile shall see it: from ``start`` on, or with another ``head``.
+    """A file as libsndfile shall see it: ``head``, then what is in ``file`` from ``start`` on.
 
     With ``n_hidden`` bytes it claims to be longer than it is. Of these only the last 128 can be
     read, where mp3 decoders look for a tag before they begin; reading on from the real bytes
@@ -230,9 +230,9 @@ class _Patched:
         self, file: BinaryIO, start: int = 0, *, head: bytes = b"", n_hidden: int = 0
     ) -> None:
         self._file = file
-        self._start = start
         self._head = head
-        self._n_bytes = file.seek(0, os.SEEK_END) - start
+        self._offset = start - len(head)
+        self._n_bytes = file.seek(0, os.SEEK_END) - self._offset
         self._n_claimed = self._n_bytes + n_hidden
         self._position = 0
 
@@ -249,7 +249,8 @@ class _Patched:
             data = bytes(n_bytes)
         else:
             data = self._head[self._position : self._position + n_bytes]
-            self._file.seek(self._start + self._position + len(data))
-            data += self._file.read(n_bytes - len(data))
+            if len(data) < n_bytes:
+                self._file.seek(self._offset + self._position + len(data))
+                data += self._file.read(n_bytes - len(data))
         self._position += len(data)
         return data
