@@ -1,12 +1,14 @@
 """`amt` with an engine that computes nothing, for tests of everything around the engine.
 
 As a program (`python stub_amt.py transcribe ...`) it is a real process to be killed, piped and
-run twice; the environment says how long a recording takes and where to note that one began.
+run twice; the environment says how long a recording takes and where to note that one began. A
+recording from standard input is read by a daemon thread, as the engine reads.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -44,6 +46,11 @@ class StubEngine:
                     log.write(recording.key + "\n")
             if on_progress:
                 on_progress(SimpleNamespace(recording=recording, done_s=1.0, total_s=AUDIO_S))
+            if not isinstance(recording.source, Path):
+                reader = threading.Thread(target=recording.source.read, daemon=True)
+                reader.start()
+                while reader.is_alive():
+                    time.sleep(0.01)
             time.sleep(self.delay_s)
             yield self._result(recording)
 

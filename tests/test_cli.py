@@ -203,6 +203,22 @@ def test_interrupt_ends_at_once_and_leaves_no_partial_file():
     ]
 
 
+@posix
+def test_interrupt_does_not_wait_for_audio_that_never_comes():
+    process = subprocess.Popen(
+        stub_command("transcribe", "-", "-o", "a.mid"),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "STUB_LOG": "log"},
+    )
+    while not Path("log").exists():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert process.stderr.read().startswith(b"amt: interrupted")
+    process.stdin.close()
+
+
 def test_completion_knows_the_commands():
     env = {
         **os.environ,

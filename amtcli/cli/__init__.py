@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from types import TracebackType
 from typing import Annotated, Any
@@ -90,4 +91,10 @@ def main() -> None:
         app(prog_name="amt")
     except Exception:  # a bug: the traceback is shown, and what to do with it
         sys.excepthook = _report_bug
+        raise
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            # All that must be undone is undone; a thread that waits for audio which never comes
+            # would keep the interpreter from ending, or crash it.
+            os._exit(_INTERRUPTED)
         raise
