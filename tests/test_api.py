@@ -1,0 +1,43 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from toy import RATE_HZ, toy_model
+
+import amtcli
+from amtcli import api
+from amtcli.engine import Engine
+from amtcli.errors import AudioError, ModelError
+
+
+@pytest.fixture
+def toy_engine(monkeypatch):
+    model = toy_model(monkeypatch)
+    monkeypatch.setattr(api, "_engine", lambda _, options: Engine(model, options))
+
+
+def test_samples_become_a_performance_and_nothing_prints(toy_engine, capfd):
+    audio = np.full((2, 300), 0.5)
+    audio[:, 123] = 1.0
+    performance = amtcli.transcribe(audio, source_rate_hz=RATE_HZ, device="cpu")
+    assert [n.onset_s for n in performance.notes if n.pitch == 60] == [0.123]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_path_may_be_a_string_and_its_name_is_in_the_error(toy_engine, tmp_path):
+    missing = tmp_path / "no such file.wav"
+    with pytest.raises(AudioError, match=r"no such file\.wav: no such file"):
+        amtcli.transcribe(str(missing), device="cpu")
+
+
+def test_an_unknown_model_is_named(monkeypatch):
+    monkeypatch.setenv("AMT_OFFLINE", "1")
+    with pytest.raises(ModelError, match="transkun-v3"):
+        amtcli.transcribe(np.zeros(10), source_rate_hz=RATE_HZ, model="transkun-v3")
+
+
+def test_importing_the_package_is_cheap():
+    code = "import sys, amtcli; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
