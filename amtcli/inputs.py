@@ -73,7 +73,7 @@ def find_inputs(
             for entry in parse_list(_read_list(word[1:], read_stdin)):
                 found.extend(_find_path(entry, recursive))
         else:
-            plural = plural or _is_folder(Path(word))
+            plural = plural or is_folder(Path(word))
             found.extend(_find_word(word, recursive))
     return Inputs(tuple(found), plural)
 
@@ -108,10 +108,11 @@ def _read_list(name: str, read_stdin: Callable[[], bytes] | None) -> bytes:
         raise NoInputError(f"@{name}: the list cannot be read: {error.strerror}") from error
 
 
-def _is_folder(path: Path) -> bool:
+def is_folder(path: Path) -> bool:
+    """Whether ``path`` is a folder; False for names that the system does not even take."""
     try:
         return path.is_dir()
-    except OSError:  # a name too long, for one
+    except OSError:
         return False
 
 

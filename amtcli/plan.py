@@ -9,31 +9,25 @@ The file system is looked at, never changed.
 from __future__ import annotations
 
 import os
-import stat
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 
-from amtcli.audio import AUDIO_SUFFIXES
 from amtcli.errors import NoInputError, UsageError
-from amtcli.formats import FORMATS
 from amtcli.inputs import STANDARD_STREAM, Found, Inputs
+from amtcli.outputs import (
+    Existing,
+    Output,
+    OutputOptions,
+    choose_target,
+    has_content,
+    is_special,
+)
 
-FORMAT_OF_SUFFIX = {**{f".{name}": name for name in FORMATS}, ".midi": "mid"}
-_STDOUT_WORDS = frozenset({STANDARD_STREAM, "/dev/stdout"})
 _MAX_LISTED = 10
-
-
-class Existing(str, Enum):
-    """What happens to a recording whose outputs exist."""
-
-    REFUSE = "refuse"
-    SKIP = "skip"
-    OVERWRITE = "overwrite"
 
 
 class Action(str, Enum):
@@ -42,26 +36,6 @@ class Action(str, Enum):
     TRANSCRIBE = "transcribe"
     SKIP = "skip"
     FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class OutputOptions:
-    """Where results go. ``formats`` None means: what the suffix of ``out`` says, else MIDI."""
-
-    out: str | None = None
-    formats: tuple[str, ...] | None = None
-    mirror: bool = False
-    existing: Existing = Existing.REFUSE
-    report: str | None = None
-    stdout_is_terminal: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """One result to be written; ``path`` is None for standard output."""
-
-    format: str
-    path: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,31 +68,6 @@ class Plan:
         return any(output.path is None for p in self.recordings for output in p.outputs)
 
 
-def parse_formats(words: Iterable[str]) -> tuple[str, ...] | None:
-    """Split comma lists of formats; None when nothing was asked for."""
-    names = [name.strip().lower() for word in words for name in word.split(",") if name.strip()]
-    for name in names:
-        if name not in FORMATS:
-            close = get_close_matches(name, FORMATS, n=1)
-            guess = f" (did you mean {close[0]}?)" if close else ""
-            raise UsageError(f"unknown format {name!r}{guess}; formats: {', '.join(FORMATS)}")
-    return tuple(dict.fromkeys(names)) or None
-
-
-def is_special(path: Path) -> bool:
-    """Whether ``path`` is a device, pipe or socket: written into, never replaced."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
-def has_content(path: Path) -> bool:
-    """Whether ``path`` is a file with something in it, which a finished output always is."""
-    return path.is_file() and path.stat().st_size > 0
-
-
 def make_plan(inputs: Inputs, options: OutputOptions) -> Plan:
     """Settle what happens to every recording.
 
@@ -128,7 +77,8 @@ def make_plan(inputs: Inputs, options: OutputOptions) -> Plan:
     usable = [found for found in inputs.found if found.problem is None]
     if not usable:
         raise NoInputError(_no_input_text(inputs.found))
-    target = _choose_target(inputs, len(usable), options)
+    sources = {_identity(found.path) if found.path else None for found in usable}
+    target = choose_target(inputs, len(sources), options)
     planned, taken_keys, seen = [], set(), {}
     for found in inputs.found:
         outputs = () if found.problem else target.outputs_of(found)
@@ -149,98 +99,6 @@ def make_plan(inputs: Inputs, options: OutputOptions) -> Plan:
     _refuse_existing(plan, options.existing)
     _refuse_unwritable(plan)
     return plan
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """Where outputs go: beside the recordings, into a folder, to one file, or to stdout."""
-
-    formats: tuple[str, ...]
-    folder: Path | None = None
-    file: Path | None = None
-    stdout: bool = False
-    mirror: bool = False
-
-    def outputs_of(self, found: Found) -> tuple[Output, ...]:
-        if self.stdout:
-            return (Output(self.formats[0], None),)
-        if self.file is not None:
-            return tuple(Output(name, self._named(self.file, name)) for name in self.formats)
-        if self.folder is not None:
-            folder = self.folder / found.tree if self.mirror else self.folder
-        else:
-            folder = found.path.parent if found.path is not None else Path()
-        stem = found.path.stem if found.path is not None else _file_stem(found.name)
-        return tuple(Output(name, folder / f"{stem}.{name}") for name in self.formats)
-
-    def _named(self, file: Path, name: str) -> Path:
-        suffix = file.suffix.lower()
-        if FORMAT_OF_SUFFIX.get(suffix) == name or len(self.formats) == 1:
-            return file
-        stem = file.stem if suffix in FORMAT_OF_SUFFIX else file.name
-        return file.with_name(f"{stem}.{name}")
-
-
-def _choose_target(inputs: Inputs, n_recordings: int, options: OutputOptions) -> _Target:
-    formats = options.formats or ("mid",)
-    out = options.out
-    from_stdin = any(found.path is None for found in inputs.found)
-    if out is None and from_stdin:
-        out = _default_of_stdin(n_recordings, options)
-    if out is None:
-        return _Target(formats)
-    if out in _STDOUT_WORDS:
-        _check_stdout(n_recordings, formats, options)
-        return _Target(formats, stdout=True)
-    path = Path(out)
-    suffix = path.suffix.lower()
-    if path.is_dir() or out.endswith(tuple(filter(None, (os.sep, os.altsep)))):
-        return _Target(formats, folder=path, mirror=options.mirror)
-    plural = inputs.plural and suffix not in FORMAT_OF_SUFFIX
-    if n_recordings > 1 or (plural and not path.exists()):
-        if path.exists() or suffix in FORMAT_OF_SUFFIX:
-            raise UsageError(
-                f"{out}: this is one file, and there are {n_recordings} recordings; "
-                f"name a folder with -o (a new one ends in {os.sep})"
-            )
-        return _Target(formats, folder=path, mirror=options.mirror)
-    return _Target(_formats_of_file(path, options), file=path)
-
-
-def _default_of_stdin(n_recordings: int, options: OutputOptions) -> str:
-    """Choose where a recording from standard input goes when nobody said: on, as in a pipe."""
-    if n_recordings > 1:
-        raise UsageError("standard input among several recordings: name a folder for all with -o")
-    if options.stdout_is_terminal:
-        raise UsageError("where should the result go? -o FILE writes a file, -o - into a pipe")
-    return STANDARD_STREAM
-
-
-def _check_stdout(n_recordings: int, formats: tuple[str, ...], options: OutputOptions) -> None:
-    if n_recordings > 1:
-        raise UsageError(f"-o - takes one recording, not {n_recordings}; name a folder with -o")
-    if len(formats) > 1:
-        raise UsageError(f"-o - takes one format, not {', '.join(formats)}")
-    if options.report == STANDARD_STREAM:
-        raise UsageError("the result and the report cannot share standard output; name a file")
-    if formats == ("mid",) and options.stdout_is_terminal:
-        raise UsageError(
-            "MIDI bytes are not for a terminal: name a file with -o, send them into a pipe, "
-            "or ask for text with --format csv"
-        )
-
-
-def _formats_of_file(path: Path, options: OutputOptions) -> tuple[str, ...]:
-    suffix = path.suffix.lower()
-    if suffix in AUDIO_SUFFIXES:
-        raise UsageError(f"{path}: an output cannot be named like a recording; try .mid")
-    named = FORMAT_OF_SUFFIX.get(suffix)
-    formats = options.formats or (named or "mid",)
-    if len(formats) == 1 and named not in (None, formats[0]):
-        raise UsageError(f"{path}: the name says {named}, --format says {formats[0]}")
-    if len(formats) > 1 and is_special(path):
-        raise UsageError(f"{path} takes one format, not {', '.join(formats)}")
-    return formats
 
 
 def _refuse_collisions(plan: Plan, options: OutputOptions, found: Iterable[Found]) -> None:
@@ -333,11 +191,6 @@ def _identity(path: Path) -> str:
     if sys.platform == "darwin":  # its file system takes A and a, and both spellings of é, as one
         name = unicodedata.normalize("NFC", name).casefold()
     return name
-
-
-def _file_stem(name: str) -> str:
-    path = Path(name)
-    return path.stem if path.suffix.lower() in AUDIO_SUFFIXES else path.name or "stdin"
 
 
 def _listing(what: str, names: Sequence[str]) -> str:

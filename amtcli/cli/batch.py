@@ -17,15 +17,8 @@ from amtcli.cli.streams import write_stdout
 from amtcli.errors import AmtError
 from amtcli.files import write_atomically
 from amtcli.formats import RenderOptions, render
-from amtcli.plan import (
-    Action,
-    Existing,
-    Output,
-    Plan,
-    PlannedRecording,
-    has_content,
-    is_special,
-)
+from amtcli.outputs import Existing, Output, has_content, is_special
+from amtcli.plan import Action, Plan, PlannedRecording
 from amtcli.report import Record, RunInfo, with_figures, write_record
 
 if TYPE_CHECKING:

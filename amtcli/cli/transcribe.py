@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from amtcli.engine import Engine
     from amtcli.formats import RenderOptions
     from amtcli.model_folder import Provenance
-    from amtcli.plan import Existing, OutputOptions, Plan
+    from amtcli.outputs import Existing, OutputOptions
+    from amtcli.plan import Plan
 
 _IN_OUT, _MODEL, _SPEED, _MUSICAL, _REPORT = (
     "Input/output",
@@ -243,7 +244,8 @@ def transcribe(
     """
     from amtcli.formats import RenderOptions
     from amtcli.inputs import find_inputs
-    from amtcli.plan import OutputOptions, make_plan, parse_formats
+    from amtcli.outputs import OutputOptions, parse_formats
+    from amtcli.plan import make_plan
 
     choice = EngineChoice(
         model, _device(device), _batch_size(batch_size), precision.value, fast, offline
@@ -342,7 +344,7 @@ def _batch_size(text: str) -> int | None:
 
 
 def _existing(skip_existing: bool, overwrite: bool) -> Existing:
-    from amtcli.plan import Existing
+    from amtcli.outputs import Existing
 
     if skip_existing and overwrite:
         raise UsageError("--skip-existing and --overwrite contradict each other")
