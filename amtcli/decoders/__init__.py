@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from amtcli.decoders.frames import FramesConfig, FramesDecoder
 from amtcli.decoders.semi_crf import SemiCrfConfig, SemiCrfDecoder
 from amtcli.notes import Note, PedalSpan
 
@@ -24,5 +25,6 @@ class Decoder(Protocol):
 
 
 DECODERS: dict[str, tuple[type[Any], type[Any]]] = {
+    "frames": (FramesConfig, FramesDecoder),
     "semi_crf": (SemiCrfConfig, SemiCrfDecoder),
 }
