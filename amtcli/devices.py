@@ -33,8 +33,8 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def resolve_precision(name: str, device: torch.device, *, bf16_is_safe: bool) -> str:
-    """Turn "auto" into bf16 where the device is fast at it and the model keeps its accuracy.
+def resolve_precision(name: str, device: torch.device, *, allow_bf16: bool) -> str:
+    """Turn "auto" into bf16 where that is allowed and the device is fast at it.
 
     Raises UsageError for an unknown name.
     """
@@ -42,7 +42,7 @@ def resolve_precision(name: str, device: torch.device, *, bf16_is_safe: bool) ->
         raise UsageError(f"--precision {name} is unknown; choose {', '.join(PRECISIONS)}")
     if name != "auto":
         return name
-    return "bf16" if bf16_is_safe and is_fast_at_bf16(device) else "float32"
+    return "bf16" if allow_bf16 and is_fast_at_bf16(device) else "float32"
 
 
 def is_fast_at_bf16(device: torch.device) -> bool:

@@ -36,7 +36,11 @@ from amtcli.reading import ReadOptions, ReadState, Recording, Window, WindowRead
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How to compute. ``batch_size`` is in windows; None lets the device decide."""
+    """How to compute.
+
+    ``batch_size`` is in windows; None lets the device decide. ``fast`` takes the model's wider
+    hop, and bf16 where the device is fast at it, at some cost in accuracy.
+    """
 
     device: str = "auto"
     precision: str = "auto"
@@ -107,7 +111,9 @@ class Engine:
         self._notify = on_notice or (lambda _: None)
         self._torch_device = resolve_device(options.device)
         self.precision = resolve_precision(
-            options.precision, self._torch_device, bf16_is_safe=model.config.precision.auto_bf16
+            options.precision,
+            self._torch_device,
+            allow_bf16=options.fast or model.config.precision.auto_bf16,
         )
         self.device = str(self._torch_device)
         self.description = f"{describe(self._torch_device)}, {self.precision}"

@@ -144,6 +144,21 @@ def test_unknown_precision_and_device_are_refused(monkeypatch):
         Engine(toy_model(monkeypatch), EngineOptions(device="abacus"))
 
 
-def test_auto_precision_is_float32_where_the_model_does_not_vouch_for_bf16(monkeypatch):
-    engine = Engine(toy_model(monkeypatch), EngineOptions(device="cpu"))
-    assert engine.precision == "float32"
+@pytest.mark.parametrize(
+    ("precision", "fast", "fast_at_bf16", "expected"),
+    [
+        ("auto", False, True, "float32"),  # the toy does not vouch for bf16
+        ("auto", True, True, "bf16"),
+        ("auto", True, False, "float32"),
+        ("float32", True, True, "float32"),
+        ("bf16", False, False, "bf16"),
+    ],
+)
+def test_precision_follows_request_model_and_device(
+    monkeypatch, precision, fast, fast_at_bf16, expected
+):
+    monkeypatch.setattr("amtcli.devices.is_fast_at_bf16", lambda _: fast_at_bf16)
+    options = EngineOptions(device="cpu", precision=precision, fast=fast)
+    engine = Engine(toy_model(monkeypatch), options)
+    assert engine.precision == expected
+    assert engine.window.hop_samples == (100 if fast else 60)

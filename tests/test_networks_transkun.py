@@ -47,7 +47,7 @@ def test_the_notes_and_pedals_are_those_of_the_reference_program(float32_events,
 def test_bf16_finds_the_same_notes(transkun_folder, demo_audio, reference):
     found = events(run(transkun_folder, [Recording("demo", demo_audio)], precision="bf16")["demo"])
     np.testing.assert_array_equal(found[:, 2], reference[:, 2])
-    np.testing.assert_allclose(found[:, 0], reference[:, 0], atol=0.005)
+    np.testing.assert_allclose(found[:, 0], reference[:, 0], atol=0.012)  # half a frame
     moved = np.abs(found[:, 1] - reference[:, 1]) > 0.005  # ends may jump to another frame
     assert moved.mean() < 0.02
     np.testing.assert_allclose(found[:, 3], reference[:, 3], atol=3)
