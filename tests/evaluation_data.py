@@ -39,10 +39,13 @@ def write_table(path, performance):
 
 
 def melody(n_notes=20, seed=0):
-    """A performance of its own for each seed: notes 0.3 s apart on random keys."""
+    """A performance of its own for each seed: notes 0.25 s apart on random keys."""
     rng = np.random.default_rng(seed)
     return notes(
-        *((0.3 * k + 0.5, 0.3 * k + 0.7, int(rng.integers(30, 90)), 40 + k) for k in range(n_notes))
+        *(
+            (0.25 * k + 0.5, 0.25 * k + 0.6875, int(rng.integers(30, 90)), 40 + k)
+            for k in range(n_notes)
+        )
     )
 
 

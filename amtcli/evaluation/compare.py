@@ -64,7 +64,7 @@ class Comparison:
 
 
 def compare_results(a: Document, b: Document) -> Comparison:
-    """Compare every score that both results have on the pieces that both have.
+    """Compare every score that both results have on the pieces that both have, F1 first.
 
     Raises
     ------
@@ -73,7 +73,8 @@ def compare_results(a: Document, b: Document) -> Comparison:
     """
     pieces_a, pieces_b = ({row["name"]: row for row in d["per_file"]} for d in (a, b))
     common = [name for name in pieces_a if name in pieces_b]
-    scores = [name for name in a["aggregate"] if name in b["aggregate"] and _is_compared(name)]
+    shared = [name for name in a["aggregate"] if name in b["aggregate"] and _is_compared(name)]
+    scores = sorted(shared, key=lambda name: "_f1" not in name)
     differences = [
         _difference(score, values)
         for score in scores

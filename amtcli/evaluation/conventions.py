@@ -51,10 +51,12 @@ class Conventions:
     def __post_init__(self) -> None:
         if not self.onset_tolerances_s or min(self.onset_tolerances_s) <= 0:
             raise UsageError("onset tolerances must be above 0 seconds")
-        if len(set(self.suffixes)) < len(self.onset_tolerances_s):
+        if len(set(self.onset_tolerances_s)) < len(self.onset_tolerances_s):
             raise UsageError("the same onset tolerance is given twice: name each one once")
-        if self.offset_ratio < 0 or self.offset_min_s < 0 or self.velocity_tolerance <= 0:
-            raise UsageError("offset ratio, offset minimum and velocity tolerance are not negative")
+        if self.offset_ratio < 0 or self.offset_min_s < 0:
+            raise UsageError("offset ratio and offset minimum cannot be negative")
+        if self.velocity_tolerance <= 0:
+            raise UsageError("the velocity tolerance must be above 0")
         if self.grid_s is not None and self.grid_s <= 0:
             raise UsageError("the grid of a label roll is a frame length above 0 seconds")
         if self.frame_hop_s < 0:

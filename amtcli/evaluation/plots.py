@@ -70,9 +70,8 @@ def draw_piece(name: str, notes: Notes, matching: Matching, piece: PieceScores) 
     upper, lower = parts
     rows = upper.subplots(n_rows, 1, squeeze=False)[:, 0]
     _draw_roll(list(rows), row_s, notes, matching)
-    upper.legend(
-        handles=_legend(notes, matching), loc="outside upper right", ncols=3, frameon=False
-    )
+    legend = _legend(notes, matching)
+    figure.legend(handles=legend, loc="outside upper right", ncols=3, frameon=False)
     figure.suptitle(_title(name, piece), x=0.01, ha="left", fontsize=8)
     left, right = lower.subplots(1, 2)
     _draw_velocities(left, piece)
