@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from amtcli.front_ends.front_end import FrontEnd
+from amtcli.front_ends.log_mel import LogMel, LogMelConfig
 from amtcli.front_ends.multi_window_log_mel import MultiWindowLogMel, MultiWindowLogMelConfig
 
 FRONT_ENDS: dict[str, tuple[type[Any], type[FrontEnd]]] = {
+    "log_mel": (LogMelConfig, LogMel),
     "multi_window_log_mel": (MultiWindowLogMelConfig, MultiWindowLogMel),
 }
