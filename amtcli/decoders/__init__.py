@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from amtcli.decoders.frames import FramesConfig, FramesDecoder
+from amtcli.decoders.note_states import NoteStatesConfig, NoteStatesDecoder
 from amtcli.decoders.semi_crf import SemiCrfConfig, SemiCrfDecoder
 from amtcli.notes import Note, PedalSpan
 
@@ -26,5 +27,6 @@ class Decoder(Protocol):
 
 DECODERS: dict[str, tuple[type[Any], type[Any]]] = {
     "frames": (FramesConfig, FramesDecoder),
+    "note_states": (NoteStatesConfig, NoteStatesDecoder),
     "semi_crf": (SemiCrfConfig, SemiCrfDecoder),
 }

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from amtcli.networks.autoregressive import Autoregressive, AutoregressiveConfig
 from amtcli.networks.network import Network
+from amtcli.networks.onsets_and_frames import OnsetsAndFrames, OnsetsAndFramesConfig
 from amtcli.networks.transkun import Transkun, TranskunConfig
 
 ARCHITECTURES: dict[str, tuple[type[Any], type[Network]]] = {
+    "autoregressive": (AutoregressiveConfig, Autoregressive),
+    "onsets_and_frames": (OnsetsAndFramesConfig, OnsetsAndFrames),
     "transkun": (TranskunConfig, Transkun),
 }
