@@ -71,7 +71,7 @@ def evaluate(
     estimate: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[ESTIMATE]",
+            metavar="ESTIMATE",
             help="The same, or audio to transcribe first. Without it, --model transcribes the "
             "audio beside REFERENCE.",
             show_default=False,
@@ -258,7 +258,7 @@ def evaluate(
     ] = None,
     quiet: Annotated[
         bool,
-        typer.Option("-q", "--quiet", help="No notices.", rich_help_panel=_REPORT),
+        typer.Option("-q", "--quiet", help="Only errors.", rich_help_panel=_REPORT),
     ] = False,
     model: Annotated[
         str | None,
@@ -351,7 +351,8 @@ def evaluate(
         refuse_missing(pairing)
     ignored = pairing.missing if missing is Missing.IGNORE else ()
     pairs = [pair for pair in pairing.pairs if pair not in ignored]
-    with Screen(QUIET if quiet else NORMAL, len(pairs)) as screen:
+    n_recordings = len(pairs) if to_transcribe else 0
+    with Screen(QUIET if quiet else NORMAL, n_recordings) as screen:
         tasks, engine_settings = make_tasks(pairs, to_transcribe, screen)
         results = score(tasks, conventions, outputs, jobs, screen)
         say_notices(results, tasks, pairing, conventions, screen)

@@ -166,6 +166,7 @@ def score(
         n_jobs = 1 if len(tasks) < _FEW_PIECES else os.cpu_count() or 1
     wanted = Wanted(outputs.errors is not None, outputs.plot)
     results = []
+    screen.status(f"scoring {len(tasks)}")
     for n_done, result in enumerate(score_all(tasks, conventions, wanted, n_jobs), start=1):
         screen.status(f"scoring {n_done} of {len(tasks)}")
         results.append(result)

@@ -92,13 +92,16 @@ def _score_table(aggregate: Document) -> Table:
 
 
 def _words(family: str, ending: str) -> str:
-    """Turn a score's name into a heading: soft_pedal_onset_offset to soft pedal onset + offset."""
+    """Turn a score's name into a heading; what is asked beside the onset stands below it."""
     whose, pedal, kind = family.rpartition("pedal_")
-    words = (whose + pedal).replace("_", " ") + kind.replace("_", " + ")
+    first, _, more = kind.partition("_")
+    if more:
+        return f"  + {more.replace('_', ', ')}"
+    words = (whose + pedal).replace("_", " ") + first
     tolerance, centred, _ = ending.partition("_centred")
     if tolerance:
         words += f" {tolerance[1:-2]} ms"
-    return words + (", median removed" if centred else "")
+    return words + (", lag removed" if centred else "")
 
 
 def _detail_table(aggregate: Document) -> Table:
