@@ -67,6 +67,14 @@ def test_single_recording_has_no_batch_bar(open_terminal):
     assert "of 1" not in terminal.getvalue()
 
 
+def test_bars_leave_results_on_the_same_terminal_alone(open_terminal, monkeypatch):
+    terminal = open_terminal()
+    assert Screen(NORMAL, 1, writes_stdout=True).animated
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert not Screen(NORMAL, 1, writes_stdout=True).animated
+    assert Screen(NORMAL, 1).animated
+
+
 @pytest.mark.parametrize("cause", ["dumb terminal", "quiet", "no terminal"])
 def test_no_bars_where_nobody_could_see_them(open_terminal, monkeypatch, cause):
     terminal = open_terminal()

@@ -27,10 +27,14 @@ class Screen:
     Speeds are seconds of audio per second since `start_clock`.
     """
 
-    def __init__(self, verbosity: int, n_recordings: int) -> None:
+    def __init__(self, verbosity: int, n_recordings: int, *, writes_stdout: bool = False) -> None:
         self.verbosity = verbosity
         self.animated = (
-            verbosity >= NORMAL and is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+            verbosity >= NORMAL
+            and is_terminal(sys.stderr)
+            and os.environ.get("TERM") != "dumb"
+            # Bars that are drawn over and over would erase results on the same terminal.
+            and not (writes_stdout and is_terminal(sys.stdout))
         )
         self._n_recordings = n_recordings
         self._bars: Bars | None = None
@@ -152,6 +156,7 @@ def _make_bars() -> Bars:
         TextColumn("{task.fields[detail]}", markup=False),
         console=Console(stderr=True),
         transient=True,
+        redirect_stdout=False,
     )
 
 

@@ -266,7 +266,9 @@ def transcribe(
     if dry_run:
         _print_plan(plan)
         return
-    screen = Screen(QUIET if quiet else verbose, len(plan.recordings))
+    writes_stdout = plan.writes_stdout or report == "-"
+    verbosity = QUIET if quiet else verbose
+    screen = Screen(verbosity, len(plan.recordings), writes_stdout=writes_stdout)
     code = carry_out(plan, options, choice, render_options, screen)
     if code:
         raise typer.Exit(code)
