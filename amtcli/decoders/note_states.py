@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from amtcli.notes import Note
+from amtcli.notes import Note, PedalSpan
 from amtcli.windows import WindowSpec, owned_frames
 
 LOWEST_PITCH = 21
@@ -91,21 +91,23 @@ class NoteStatesDecoder:
         self._tracker = NoteTracker(config)
         self._memory: Any = None
 
-    def feed(self, frames: UndecidedFrames | None) -> list[Note]:
+    def feed(self, frames: UndecidedFrames | None) -> list[Note | PedalSpan]:
         """Take the next window (None: one without any sound), return notes that have ended."""
         if frames is not None:
-            return _ended(self.push(frames, self._own))
-        self._memory = None
-        return _ended(self._tracker.push(_all_off(self._own.stop - self._own.start)))
+            events = self.push(frames, self._own)
+        else:
+            self._memory = None
+            events = self._tracker.push(_all_off(self._own.stop - self._own.start))
+        return list(_ended(events))
 
     def push(self, frames: UndecidedFrames, own: slice = slice(None)) -> list[NoteOn | Note]:
         """Take the next frames, return notes as they begin and, once more, as they end."""
         decided, self._memory = frames.decide(own, self._memory, self.config.onset_boost)
         return self._tracker.push(decided)
 
-    def close(self) -> list[Note]:
+    def close(self) -> list[Note | PedalSpan]:
         """End the recording: what is still open ends with it."""
-        return self._tracker.close()
+        return list(self._tracker.close())
 
 
 def decode_note_states(decided: NoteStates, config: NoteStatesConfig) -> list[Note]:
