@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -38,8 +37,7 @@ def silence(n_samples: int, n_channels: int, n_block: int) -> Iterator[NDArray[n
 def loss_warning(lost_s: float, is_damaged: bool) -> list[str]:
     """Say how much of a recording was lost, if anything."""
     if lost_s > 0:
-        lost_s = math.ceil(100 * lost_s) / 100
-        return [f"{lost_s:.2f} s could not be read: the file is cut off or damaged"]
+        return [f"{max(lost_s, 0.01):.2f} s could not be read: the file is cut off or damaged"]
     if is_damaged:
         return ["damaged parts of the file were left out; their length is unknown"]
     return []

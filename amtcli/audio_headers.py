@@ -22,6 +22,7 @@ _CHUNKED_FORMS = {
     (b"FORM", b"AIFF"): (">", b"SSND"),
     (b"FORM", b"AIFC"): (">", b"SSND"),
 }
+_SEARCH_BYTES = 1 << 20
 _MAX_OGG_PAGE_BYTES = 1 << 16
 _OGG_FIRST_PAGE, _OGG_LAST_PAGE = 2, 4  # bits of a page's header type (RFC 3533, section 6)
 
@@ -63,9 +64,7 @@ def find_data_chunk(file: BinaryIO, n_file_bytes: int) -> DataChunk | None:
             start = at + 8
             size = size if wide_size is None else wide_size
             n_beyond = n_file_bytes - start - size
-            (form_bytes,) = struct.unpack(order + "I", head[4:8])
-            is_unfinished = size == 0 and form_bytes + 8 != n_file_bytes
-            is_wrong = is_unfinished or _is_placeholder(size) or n_beyond >= 1 << 32
+            is_wrong = _is_placeholder(size) or n_beyond >= 1 << 32
             return DataChunk(
                 start=start,
                 stated_bytes=None if _is_placeholder(size) else size,
@@ -96,26 +95,53 @@ def _is_placeholder(size: int) -> bool:
     )
 
 
-def is_mpeg_without_length(file: BinaryIO, start: int) -> bool:
-    """Tell whether an MPEG audio stream begins at ``start`` that states no number of frames.
-
-    A Xing or Info frame states it (flag 1); all that comes before it are ID3v2 tags.
-    """
+def find_mpeg_frame(file: BinaryIO, start: int) -> int | None:
+    """Find the first frame of MPEG audio behind the ID3v2 tags at ``start``; None elsewhere."""
     tag = _read(file, start, 10)
     while tag.startswith(b"ID3") and len(tag) == 10:
         size = 0
-        for byte in tag[6:10]:
+        for byte in tag[6:]:
             size = size << 7 | byte & 0x7F
         start += 10 + size
         tag = _read(file, start, 10)
-    frame = _read(file, start, 64)
-    if len(frame) < 4 or frame[0] != 0xFF or frame[1] & 0xE0 != 0xE0:
-        return False
-    for magic in (b"Xing", b"Info"):
-        at = frame.find(magic)
-        if 0 <= at <= len(frame) - 8:
-            return not frame[at + 7] & 1
-    return True
+    is_frame = len(tag) > 4 and tag[0] == 0xFF and tag[1] & 0xE0 == 0xE0
+    return start if is_frame else None
+
+
+def states_mpeg_length(file: BinaryIO, frame_at: int) -> bool:
+    """Tell whether the first frame is a Xing or Info frame with a count of frames (flag 1)."""
+    frame = _read(file, frame_at, 64)
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    return 0 <= at <= len(frame) - 8 and bool(frame[at + 7] & 1)
+
+
+def next_mpeg_frame(file: BinaryIO, position: int, like: bytes) -> int | None:
+    """Find a frame from ``position`` on whose header is ``like`` that of another frame.
+
+    Alike are version, layer, sample rate and channel mode; a false one is met every 2**20 bytes.
+    """
+    while True:
+        data = _read(file, position, _SEARCH_BYTES)
+        at = data.find(like[:2], 0, -2)
+        while at >= 0:
+            if data[at + 2] & 0x0C == like[2] & 0x0C and data[at + 3] & 0xC0 == like[3] & 0xC0:
+                return position + at
+            at = data.find(like[:2], at + 1, -2)
+        if len(data) < _SEARCH_BYTES:
+            return None
+        position += len(data) - 3
+
+
+def end_of_mpeg(file: BinaryIO, n_file_bytes: int) -> int:
+    """Return where the ID3v1 and APE tags at the end of an mp3 begin."""
+    end = n_file_bytes
+    if _read(file, max(0, end - 128), 3) == b"TAG":
+        end -= 128
+    footer = _read(file, max(0, end - 32), 32)
+    if footer.startswith(b"APETAGEX"):
+        size, _, flags = struct.unpack("<12xIII", footer[:24])
+        end -= size + (32 if flags >> 31 else 0)
+    return max(0, end)
 
 
 def next_ogg_stream(file: BinaryIO, position: int, first: int) -> int | None:
@@ -130,7 +156,9 @@ def next_ogg_stream(file: BinaryIO, position: int, first: int) -> int | None:
 
 
 def is_cut_ogg(file: BinaryIO, n_file_bytes: int) -> bool:
-    """Tell whether an ogg file lacks its last page."""
+    """Tell whether a file is an ogg file and lacks its last page."""
+    if _read(file, 0, 4) != b"OggS":
+        return False
     tail = _read(file, max(0, n_file_bytes - 2 * _MAX_OGG_PAGE_BYTES), 2 * _MAX_OGG_PAGE_BYTES)
     at = tail.rfind(b"OggS\x00", 0, len(tail) - 1)
     return at >= 0 and not tail[at + 5] & _OGG_LAST_PAGE

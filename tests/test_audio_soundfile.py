@@ -1,0 +1,281 @@
+import numpy as np
+import pytest
+import soundfile as sf
+
+from amtcli.audio import open_audio
+from amtcli.audio_soundfile import SoundfileDecoder
+from amtcli.errors import AudioError
+
+RATE_HZ = 44100
+
+
+def noise(duration_s, n_channels=2, seed=0):
+    shape = (n_channels, round(duration_s * RATE_HZ))
+    return np.random.default_rng(seed).uniform(-0.3, 0.3, shape).astype(np.float32)
+
+
+def write(path, samples, subtype=None):
+    sf.write(path, samples.T, RATE_HZ, subtype=subtype)
+    return path
+
+
+def read(path):
+    with open_audio(path, RATE_HZ) as stream:
+        blocks = list(stream)
+    return np.concatenate(blocks, axis=1), stream
+
+
+def cut(path, share):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    return path
+
+
+def damage(path, n_bytes=3000):
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + n_bytes] = np.random.default_rng(1).bytes(n_bytes)
+    path.write_bytes(data)
+    return path
+
+
+def lost_s(stream):
+    (warning,) = stream.warnings
+    seconds, text = warning.split(" ", 1)
+    assert text == "s could not be read: the file is cut off or damaged"
+    return float(seconds)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".aiff", ".w64", ".rf64"])
+def test_cut_pcm_keeps_what_is_there(tmp_path, suffix):
+    path = write(tmp_path / f"a{suffix}", noise(5.0), "PCM_24")
+    whole, _ = read(path)
+    samples, stream = read(cut(path, 0.6))
+    np.testing.assert_array_equal(samples, whole[:, : samples.shape[1]])
+    assert stream.duration_s == pytest.approx(3.0, abs=0.01)
+    if suffix != ".w64":  # whose header libsndfile alone reads
+        assert stream.expected_duration_s == pytest.approx(5.0, abs=1e-3)
+        assert lost_s(stream) == pytest.approx(2.0, abs=0.01)
+
+
+def test_cut_flac_keeps_all_whole_frames(tmp_path):
+    path = write(tmp_path / "a.flac", noise(5.0))
+    whole, _ = read(path)
+    samples, stream = read(cut(path, 0.6))
+    n_read = samples.shape[1]
+    np.testing.assert_array_equal(samples, whole[:, :n_read])
+    assert 2.8 * RATE_HZ < n_read <= 3.0 * RATE_HZ
+    assert lost_s(stream) == pytest.approx(5.0 - stream.duration_s, abs=0.01)
+
+
+def test_damaged_flac_goes_on_in_place(tmp_path):
+    path = write(tmp_path / "a.flac", noise(9.0))
+    whole, _ = read(path)
+    samples, stream = read(damage(damage(path), 2000))
+    assert samples.shape == whole.shape
+    differs = np.flatnonzero((samples != whole).any(axis=0))
+    assert 4.3 * RATE_HZ < differs[0] < differs[-1] < 4.7 * RATE_HZ
+    assert not samples[:, differs[0] : differs[-1] + 1].any()
+    assert lost_s(stream) == pytest.approx(len(differs) / RATE_HZ, abs=0.02)
+    assert stream.duration_s == 9.0
+
+
+def test_damage_longer_than_the_rest_ends_a_flac(tmp_path):
+    path = write(tmp_path / "a.flac", noise(6.0))
+    n_bytes = path.stat().st_size
+    samples, stream = read(damage(path, n_bytes - n_bytes // 2))
+    assert 2.8 * RATE_HZ < samples.shape[1] < 3.1 * RATE_HZ
+    assert lost_s(stream) == pytest.approx(6.0 - stream.duration_s, abs=0.01)
+
+
+def test_flac_of_unknown_length(tmp_path):
+    """As encoders write it to pipes: no number of samples, no checksum."""
+    path = write(tmp_path / "a.flac", noise(5.0))
+    whole, _ = read(path)
+    data = bytearray(path.read_bytes())
+    data[21] &= 0xF0  # STREAMINFO: the last 36 bits of bytes 18 to 25 count the samples
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+    samples, stream = read(path)
+    np.testing.assert_array_equal(samples, whole)
+    assert stream.expected_duration_s is None
+    assert stream.warnings == ()
+
+    samples, stream = read(damage(path))
+    assert samples.shape == whole.shape
+    np.testing.assert_array_equal(samples[:, -RATE_HZ:], whole[:, -RATE_HZ:])
+    assert 0 < lost_s(stream) < 0.3
+
+
+def test_flac_without_one_good_frame(tmp_path):
+    path = write(tmp_path / "a.flac", noise(1.0))
+    data = path.read_bytes()
+    path.write_bytes(data[:8000] + bytes(len(data) - 8000))
+    data = path.read_bytes()
+    first_frame = data.index(b"\xff\xf8")
+    path.write_bytes(data[:first_frame] + bytes(len(data) - first_frame))
+    with pytest.raises(AudioError, match=r"holds no audio samples \(1\.00 s could not be read"):
+        open_audio(path, RATE_HZ)
+
+
+def test_cut_mp3_tells_the_loss(tmp_path):
+    path = write(tmp_path / "a.mp3", noise(5.0))
+    whole, _ = read(path)
+    samples, stream = read(cut(path, 0.6))
+    assert stream.duration_s == pytest.approx(3.0, abs=0.1)
+    n_sure = samples.shape[1] - 2 * 1152
+    np.testing.assert_array_equal(samples[:, :n_sure], whole[:, :n_sure])
+    assert lost_s(stream) == pytest.approx(5.0 - stream.duration_s, abs=0.02)
+
+
+def test_damaged_mp3_goes_on(tmp_path):
+    path = write(tmp_path / "a.mp3", noise(8.0))
+    whole, _ = read(path)
+    samples, stream = read(damage(path, 5000))
+    assert 7.5 * RATE_HZ < samples.shape[1] < 8.0 * RATE_HZ
+    np.testing.assert_array_equal(samples[:, : 3 * RATE_HZ], whole[:, : 3 * RATE_HZ])
+    assert holds(samples, whole[:, 7 * RATE_HZ :][:, :1000])
+    assert lost_s(stream) == pytest.approx(8.0 - stream.duration_s, abs=0.02)
+
+
+def holds(samples, excerpt):
+    """Whether an excerpt is anywhere in some samples."""
+    windows = np.lib.stride_tricks.sliding_window_view(samples, excerpt.shape[1], axis=1)
+    near = (np.abs(windows[:, :, 0] - excerpt[:, :1]) < 1e-6).all(axis=0)
+    errors = np.abs(windows[:, near] - excerpt[:, None]).max(axis=(0, 2))
+    return bool((errors < 1e-6).any())
+
+
+def without_length(path):
+    """Take the frame count out of an mp3, so that its first frame is one like all others."""
+    data = bytearray(path.read_bytes())
+    at = max(data.find(b"Xing", 0, 4096), data.find(b"Info", 0, 4096))
+    data[at : at + 4] = bytes(4)
+    path.write_bytes(data)
+    return path
+
+
+def test_mp3_without_frame_count_is_read_to_its_end(tmp_path):
+    """Its first frame is silent and small, from which libsndfile alone infers a wrong length."""
+    samples = noise(9.0)
+    samples[:, : 3 * RATE_HZ] = 0
+    path = tmp_path / "a.mp3"
+    with sf.SoundFile(
+        path, "w", RATE_HZ, 2, compression_level=0.5, bitrate_mode="VARIABLE"
+    ) as file:
+        file.write(samples.T)
+    stated, stream = read(path)
+    assert stream.expected_duration_s == 9.0
+    unstated, stream = read(without_length(path))
+    assert stream.expected_duration_s is None
+    assert stream.warnings == ()
+    # The encoder's delay and padding, and the frame of the count, are not taken off any more.
+    assert 0 < unstated.shape[1] - stated.shape[1] <= 4 * 1152
+    assert holds(unstated[:, -RATE_HZ:], stated[:, -RATE_HZ // 2 :][:, :1000])
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.ogg", "a.opus"])
+def test_joined_streams_are_read_one_after_the_other(tmp_path, name):
+    rate_hz = 48000
+    first = noise(2.0)
+    path, other = tmp_path / name, tmp_path / f"other-{name}"
+    subtype = "OPUS" if name == "a.opus" else None
+    for file, samples in ((path, first), (other, 0.5 * first)):
+        sf.write(file, samples.T, rate_hz, subtype=subtype, format="OGG" if subtype else None)
+    expected = [sf.read(file, dtype="float32")[0].T for file in (path, other)]
+    path.write_bytes(path.read_bytes() + other.read_bytes())
+    with open_audio(path, rate_hz) as stream:
+        samples = np.concatenate(list(stream), axis=1)
+    np.testing.assert_array_equal(samples, np.concatenate(expected, axis=1))
+    assert stream.warnings == ()
+
+
+def test_a_joined_stream_in_another_rate_is_left_out_with_a_warning(tmp_path):
+    path, other = tmp_path / "a.ogg", tmp_path / "b.ogg"
+    sf.write(path, noise(1.0).T, RATE_HZ)
+    sf.write(other, noise(1.0).T, 32000)
+    path.write_bytes(path.read_bytes() + other.read_bytes())
+    samples, stream = read(path)
+    assert samples.shape[1] == RATE_HZ
+    assert stream.warnings == (
+        "after 1.0 s the sample rate or the number of channels changes; what follows was not read",
+    )
+
+
+def ape_tag(n_bytes):
+    """An APE tag with header and footer and a picture that looks like mp3 frames in between."""
+    content = (b"\xff\xfb\x90\x64" + bytes(396)) * (n_bytes // 400)
+    size = (len(content) + 32).to_bytes(4, "little")
+    ends = [
+        b"APETAGEX" + bytes([0xD0, 7, 0, 0]) + size + bytes([1, 0, 0, 0, 0, 0, 0, flag]) + bytes(8)
+        for flag in (0xA0, 0x80)
+    ]
+    return ends[0] + content + ends[1]
+
+
+@pytest.mark.parametrize("is_stated", [True, False])
+def test_tags_after_an_mp3_are_not_audio(tmp_path, capfd, is_stated):
+    path = write(tmp_path / "a.mp3", noise(3.0))
+    if not is_stated:
+        without_length(path)
+    whole, _ = read(path)
+    path.write_bytes(path.read_bytes() + ape_tag(40_000) + b"TAG" + b"x" * 125)
+    samples, stream = read(path)
+    np.testing.assert_array_equal(samples, whole)
+    assert stream.warnings == ()
+    assert "Illegal" not in capfd.readouterr().err
+
+
+def test_cut_ogg_is_told_from_a_whole_one(tmp_path):
+    path = write(tmp_path / "a.ogg", noise(5.0))
+    assert read(path)[1].warnings == ()
+    samples, stream = read(cut(path, 0.6))
+    assert 2.0 * RATE_HZ < samples.shape[1] < 3.5 * RATE_HZ
+    assert stream.warnings == ("the file is cut off; how much is missing cannot be told",)
+
+
+def test_damaged_ogg_tells_the_loss(tmp_path):
+    path = write(tmp_path / "a.ogg", noise(8.0))
+    _, stream = read(damage(path))
+    assert 7.0 < stream.duration_s < 8.0
+    assert lost_s(stream) == pytest.approx(8.0 - stream.duration_s, abs=0.02)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".rf64"])
+def test_wav_whose_header_was_never_completed(tmp_path, suffix):
+    path = write(tmp_path / f"a{suffix}", noise(3.0), "PCM_16")
+    whole, _ = read(path)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data")
+    if suffix == ".rf64":
+        data[20:44] = bytes(24)  # the 64 bit sizes
+    else:
+        data[4:8] = data[at + 4 : at + 8] = bytes(4)
+    path.write_bytes(data)
+    assert sf.info(path).frames == 0
+    samples, stream = read(path)
+    np.testing.assert_array_equal(samples, whole)
+    assert stream.expected_duration_s == 3.0
+
+
+@pytest.mark.parametrize("stated", [5_000_000_000 % (1 << 32), 0xFFFFFFFF])
+def test_wav_longer_than_its_header_can_state(tmp_path, stated):
+    path = tmp_path / "a.wav"
+    write(path, noise(0.0, 1), "PCM_16")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data")
+    data[at + 4 : at + 8] = stated.to_bytes(4, "little")
+    path.write_bytes(data[: at + 8])
+    with path.open("r+b") as file:
+        file.truncate(at + 8 + 5_000_000_000)  # a sparse file: it takes no place
+    with open_audio(path, RATE_HZ) as stream:
+        assert stream.expected_duration_s == 2_500_000_000 / RATE_HZ
+
+
+def test_the_file_stays_open_for_its_owner(tmp_path):
+    path = write(tmp_path / "a.wav", noise(1.0))
+    with path.open("rb", buffering=0) as file:
+        decoder = SoundfileDecoder(file, 0.25)
+        assert [block.shape for block in decoder.blocks()] == [(11025, 2)] * 4
+        decoder.close()
+        assert not file.closed
