@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,7 @@ def test_interrupt_ends_at_once_and_leaves_no_partial_file():
     )
     while not Path("log").exists() or len(Path("log").read_text().split()) < 2:
         assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -213,6 +215,7 @@ def test_interrupt_does_not_wait_for_audio_that_never_comes():
     )
     while not Path("log").exists():
         assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 130
     assert process.stderr.read().startswith(b"amt: interrupted")

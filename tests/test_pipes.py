@@ -34,7 +34,7 @@ def shell(script, *, program, **environment):
         ["sh", "-c", f'amt() {{ {words} "$@"; }}\n{script}'],
         env={**os.environ, **environment},
         capture_output=True,
-        timeout=280,
+        timeout=580,
         check=True,
     )
 
@@ -103,7 +103,7 @@ def test_real_run_is_interrupted_and_goes_on(song):
     first.send_signal(signal.SIGINT)
     assert b"amt: interrupted" in first.communicate(timeout=60)[1]
     assert first.returncode == 130
-    second = subprocess.run(words, capture_output=True, timeout=280, check=True)
+    second = subprocess.run(words, capture_output=True, timeout=580, check=True)
     assert b"3 recordings" in second.stderr
     outputs = [path.read_bytes() for path in sorted(Path("in").glob("*.mid"))]
     assert len(outputs) == 3
