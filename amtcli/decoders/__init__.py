@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from amtcli.decoders.frames import FramesConfig, FramesDecoder
 from amtcli.decoders.note_states import NoteStatesConfig, NoteStatesDecoder
+from amtcli.decoders.onset_peaks import OnsetPeaksConfig, OnsetPeaksDecoder
+from amtcli.decoders.regression import RegressionConfig, RegressionDecoder
 from amtcli.decoders.semi_crf import SemiCrfConfig, SemiCrfDecoder
 from amtcli.notes import Note, PedalSpan
 
@@ -28,5 +30,7 @@ class Decoder(Protocol):
 DECODERS: dict[str, tuple[type[Any], type[Any]]] = {
     "frames": (FramesConfig, FramesDecoder),
     "note_states": (NoteStatesConfig, NoteStatesDecoder),
+    "onset_peaks": (OnsetPeaksConfig, OnsetPeaksDecoder),
+    "regression": (RegressionConfig, RegressionDecoder),
     "semi_crf": (SemiCrfConfig, SemiCrfDecoder),
 }

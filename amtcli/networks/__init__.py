@@ -8,12 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from amtcli.networks.autoregressive import Autoregressive, AutoregressiveConfig
+from amtcli.networks.hpt import Hpt, HptConfig
 from amtcli.networks.network import Network
 from amtcli.networks.onsets_and_frames import OnsetsAndFrames, OnsetsAndFramesConfig
+from amtcli.networks.onsets_velocities import OnsetsVelocities, OnsetsVelocitiesConfig
 from amtcli.networks.transkun import Transkun, TranskunConfig
 
 ARCHITECTURES: dict[str, tuple[type[Any], type[Network]]] = {
     "autoregressive": (AutoregressiveConfig, Autoregressive),
+    "hpt": (HptConfig, Hpt),
     "onsets_and_frames": (OnsetsAndFramesConfig, OnsetsAndFrames),
+    "onsets_velocities": (OnsetsVelocitiesConfig, OnsetsVelocities),
     "transkun": (TranskunConfig, Transkun),
 }
