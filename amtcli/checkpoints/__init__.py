@@ -12,8 +12,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from amtcli.checkpoints.autoregressive import read_checkpoint as read_autoregressive
+from amtcli.checkpoints.onsets_and_frames import read_checkpoint as read_onsets_and_frames
 from amtcli.checkpoints.transkun import read_checkpoint as read_transkun
 
 READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
+    "autoregressive": read_autoregressive,
+    "onsets_and_frames": read_onsets_and_frames,
     "transkun": read_transkun,
 }

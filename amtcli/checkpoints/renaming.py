@@ -1,0 +1,55 @@
+"""Renaming the tensors of a checkpoint to ours, strictly: none missing, none left over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from amtcli.errors import ModelError
+
+_PAIR = ("weight", "bias")
+_NORM = (*_PAIR, "running_mean", "running_var", "num_batches_tracked")
+_LSTM = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def renamed(
+    state: Mapping[str, Tensor], names: Mapping[str, str], unused: Collection[str], path: Path
+) -> dict[str, Tensor]:
+    """Return the tensors of ``names``, which leads from our names to those of the checkpoint.
+
+    ``unused`` names tensors that may be there and are dropped. Raises ModelError that lists what
+    is missing or unexpected.
+    """
+    wrong = [f"{name} is missing" for name in sorted(set(names.values()) - state.keys())]
+    wrong += [
+        f"{name} is unexpected" for name in sorted(state.keys() - set(names.values()) - set(unused))
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
+        raise ModelError(f"{path} does not hold this network: {', '.join(wrong[:4])}{more}")
+    return {ours: state[theirs] for ours, theirs in names.items()}
+
+
+def pair(ours: str, theirs: str) -> dict[str, str]:
+    """Name weight and bias of a layer."""
+    return _named(ours, theirs, _PAIR)
+
+
+def lstm(ours: str, theirs: str, suffixes: Collection[str]) -> dict[str, str]:
+    """Name the tensors of an LSTM whose layers and directions end in ``suffixes``."""
+    return _named(ours, theirs, [part + suffix for suffix in suffixes for part in _LSTM])
+
+
+def conv_stack(ours: str, theirs: str) -> dict[str, str]:
+    """Name the tensors of a ``ConvStack``, numbered as in Jongwook Kim's sequence of layers."""
+    names = pair(f"{ours}.projection", f"{theirs}.fc.0")
+    for layer, place in enumerate((0, 3, 8)):
+        names |= pair(f"{ours}.convolutions.{layer}", f"{theirs}.cnn.{place}")
+        names |= _named(f"{ours}.norms.{layer}", f"{theirs}.cnn.{place + 1}", _NORM)
+    return names
+
+
+def _named(ours: str, theirs: str, parts: Collection[str]) -> dict[str, str]:
+    return {f"{ours}.{part}": f"{theirs}.{part}" for part in parts}
