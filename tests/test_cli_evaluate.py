@@ -126,6 +126,19 @@ def test_a_notice_that_many_pieces_share_is_given_once(tmp_path):
     assert said == "amt: p0, p1, p2 and 3 more: estimate: there are no notes in it\n"
 
 
+def test_of_many_notices_the_rest_is_counted_and_in_the_result(tmp_path):
+    for k in range(14):
+        write_midi(tmp_path / "ref" / f"p{k:02d}.mid", notes((0, 1, 60)))
+        write_midi(tmp_path / "est" / f"p{k:02d}.mid", notes((0, 1, 60), (0.1 * k, 2, 110)))
+    document, said = scored(tmp_path / "ref", tmp_path / "est", "--jobs", "1")
+    lines = said.splitlines()
+    assert len(lines) == 11
+    assert lines[0].startswith("amt: p00: estimate: 1 note outside the 88 keys (21-108), first 110")
+    assert lines[-1] == "amt: 4 more such notices: see per_file of --json"
+    assert all(row["n_est_out_of_range"] == 1 for row in document["per_file"])
+    assert "110 at 1.3" in document["per_file"][13]["notices"][0]
+
+
 def test_conventions_reach_the_scores_and_the_result(folders):
     words = ["--onset-tolerance", "0.02", "--onset-tolerance", "0.1", "--offset-ratio", "0.5"]
     words += ["--grid", "0.032", "--velocity-scale", "unit", "--pedal-extend", "ref"]

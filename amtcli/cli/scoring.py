@@ -30,6 +30,7 @@ _PIPE_WIDTH = 120
 _FEW_PIECES = 8
 # A notice that more pieces share is given once for all of them.
 _N_NAMED = 3
+_N_NOTICES = 10
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,6 @@ def find_pairs(
     Without ``choice.model`` audio is transcribed only where an estimate is, or an estimates'
     folder holds, nothing else.
     """
-    from amtcli.audio import AUDIO_SUFFIXES
-    from amtcli.catalog import DEFAULT_MODEL
     from amtcli.evaluation.pairing import find_files, pair_paths
     from amtcli.evaluation.references import NOTE_SUFFIXES
 
@@ -74,25 +73,32 @@ def find_pairs(
     if estimate.is_dir():
         is_audio = bool(choice.model) or not find_files(estimate, NOTE_SUFFIXES)
     else:
-        is_audio = estimate.suffix.lower() in AUDIO_SUFFIXES
-    if choice.model and not is_audio:
+        suffix = estimate.suffix.lower()
+        is_audio = suffix not in NOTE_SUFFIXES and suffix in _audio_suffixes()
+    if is_audio:
+        from amtcli.catalog import DEFAULT_MODEL
+
+        pairing = pair_paths(reference, estimate, NOTE_SUFFIXES, _audio_suffixes())
+        return pairing, replace(choice, model=choice.model or DEFAULT_MODEL)
+    if choice.model:
         raise UsageError(f"{estimate} is no audio: leave out --model to score it as it is")
-    suffixes = AUDIO_SUFFIXES if is_audio else NOTE_SUFFIXES
-    pairing = pair_paths(reference, estimate, NOTE_SUFFIXES, suffixes)
-    if not is_audio:
-        return pairing, None
-    return pairing, replace(choice, model=choice.model or DEFAULT_MODEL)
+    return pair_paths(reference, estimate, NOTE_SUFFIXES, NOTE_SUFFIXES), None
+
+
+def _audio_suffixes() -> frozenset[str]:
+    # Scoring files of notes should neither wait for the audio libraries nor need them.
+    from amtcli.audio import AUDIO_SUFFIXES
+
+    return AUDIO_SUFFIXES
 
 
 def _audio_beside(reference: Path) -> Path:
-    from amtcli.audio import AUDIO_SUFFIXES
-
     if not reference.exists():
         raise NoInputError(f"{reference} does not exist")
     found = [
         path
         for path in sorted(reference.parent.iterdir())
-        if path.stem == reference.stem and path.suffix.lower() in AUDIO_SUFFIXES
+        if path.stem == reference.stem and path.suffix.lower() in _audio_suffixes()
     ]
     if not found:
         raise NoInputError(f"there is no audio beside {reference}: name it as ESTIMATE")
@@ -196,8 +202,11 @@ def say_notices(
     for result in results:
         for notice in result.notices:
             pieces_of[notice].append(result.name)
-    for notice, names in pieces_of.items():
+    for notice, names in list(pieces_of.items())[:_N_NOTICES]:
         screen.say(f"amt: {_listed(names)}: {notice}", style="yellow")
+    if len(pieces_of) > _N_NOTICES:
+        n_more = len(pieces_of) - _N_NOTICES
+        screen.say(f"amt: {n_more} more such notices: see per_file of --json", style="yellow")
     for name, reason in diagnose(results, tasks, conventions).items():
         screen.error(f"amt: {name}: {reason}")
 
