@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from amtcli.front_ends.cqt import Cqt, CqtConfig
 from amtcli.front_ends.front_end import FrontEnd
 from amtcli.front_ends.log_mel import LogMel, LogMelConfig
 from amtcli.front_ends.multi_window_log_mel import MultiWindowLogMel, MultiWindowLogMelConfig
 
 FRONT_ENDS: dict[str, tuple[type[Any], type[FrontEnd]]] = {
+    "cqt": (CqtConfig, Cqt),
     "log_mel": (LogMelConfig, LogMel),
     "multi_window_log_mel": (MultiWindowLogMelConfig, MultiWindowLogMel),
 }

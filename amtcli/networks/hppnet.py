@@ -1,0 +1,185 @@
+"""HPPNet: convolutions that follow a note's overtones, one recurrent layer per key.
+
+Wei, Li, Yu and Li, "HPPNet: Modeling the Harmonic Structure and Pitch Invariance in Piano
+Transcription" (ISMIR 2022), as its program builds it where the paper differs. Shapes: B windows,
+T frames, C channels of width; features have 48 bins per octave, four per key.
+
+The answer depends on the whole window (instance normalisation over it, recurrence in both
+directions), so window length is part of the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from amtcli.decoders.frames import FrameActivations
+from amtcli.networks.network import Network
+
+BINS_PER_OCTAVE = 48
+BINS_PER_KEY = 4
+HEADS = ("onset", "frame", "offset", "velocity")
+
+_STEM_CHANNELS = 16
+_HARMONICS = range(2, 10)
+_CERTAINTY = 1 - 1e-7  # probabilities stay so far from 0 and 1 that their logarithms are finite
+
+
+@dataclass(frozen=True)
+class HppnetConfig:
+    """Sizes of the network.
+
+    With ``own_onset_trunk`` (the paper's HPPNet-sp) onsets have a trunk of their own and the
+    other heads share a second one, at half the frame rate.
+    """
+
+    n_input_channels: int
+    width: int
+    own_onset_trunk: bool
+
+
+SIZES = {
+    "base": HppnetConfig(1, 128, False),
+    "sp": HppnetConfig(1, 128, True),
+    "tiny": HppnetConfig(1, 64, False),
+    "ultra-tiny": HppnetConfig(1, 48, False),
+    "published-tiny": HppnetConfig(2, 48, False),
+}
+"""The sizes that its authors name; the last is the one whose weights they published."""
+
+
+class Trunk(nn.Module):
+    """Features (B, channels, T, 352) to one vector per frame and key, (B, C, T, 88)."""
+
+    def __init__(self, n_input_channels: int, width: int) -> None:
+        super().__init__()
+        stem = [n_input_channels] + 3 * [_STEM_CHANNELS]
+        self.stem = nn.ModuleList(
+            nn.Conv2d(n_in, n_out, 7, padding=3) for n_in, n_out in pairwise(stem)
+        )
+        self.harmonics = nn.ModuleList(
+            _along_bins(_STEM_CHANNELS, width, round(BINS_PER_OCTAVE * math.log2(harmonic)))
+            for harmonic in _HARMONICS
+        )
+        self.octaves = _along_bins(width, width, BINS_PER_OCTAVE)
+        self.key_octaves = _along_bins(width, width, BINS_PER_OCTAVE // BINS_PER_KEY)
+        self.times = nn.ModuleList(
+            nn.Conv2d(width, width, (5, 1), padding=(2, 0)) for _ in range(3)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Run the convolutions."""
+        x = features
+        for convolve in self.stem:
+            x = F.instance_norm(F.relu(convolve(x)))
+        x = F.relu(sum_of(self.harmonics, x))
+        x = F.instance_norm(F.max_pool2d(F.relu(self.octaves(x)), (1, BINS_PER_KEY)))
+        for convolve in (self.key_octaves, *self.times):
+            x = F.instance_norm(F.relu(convolve(x)))
+        return x
+
+
+class KeyLstm(nn.Module):
+    """A recurrent layer over time that is the same for every key: (B, C, T, keys) to logits."""
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(n_in, n_hidden, batch_first=True, bidirectional=True)
+        self.output = nn.Linear(2 * n_hidden, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run along time; returns (B, T, keys)."""
+        n_batch, n_channels, n_frames, n_keys = x.shape
+        rows = x.permute(0, 3, 2, 1).reshape(n_batch * n_keys, n_frames, n_channels)
+        logits: Tensor = self.output(self.lstm(rows)[0])
+        return logits.reshape(n_batch, n_keys, n_frames).transpose(1, 2)
+
+
+class SubNetwork(nn.Module):
+    """A trunk and its heads: features to probabilities (B, T, 88) by name."""
+
+    def __init__(self, config: HppnetConfig, heads: Sequence[str], *, half_rate: bool) -> None:
+        super().__init__()
+        self._half_rate = half_rate
+        self.trunk = Trunk(config.n_input_channels, config.width)
+        self.heads = nn.ModuleDict(
+            {name: KeyLstm(config.width, config.width // 2) for name in heads}
+        )
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """Run trunk and heads; at half rate, frames are paired before and interpolated after."""
+        n_frames = features.shape[2]
+        x = features
+        if self._half_rate:
+            x = F.max_pool2d(F.pad(x, (0, 0, 0, n_frames % 2), mode="replicate"), (2, 1))
+        shared = self.trunk(x)
+        probabilities = {}
+        for name, head in self.heads.items():
+            values = torch.sigmoid(head(shared).float())
+            if self._half_rate:
+                values = F.interpolate(
+                    values.transpose(1, 2), scale_factor=2, mode="linear", align_corners=False
+                ).transpose(1, 2)[:, :n_frames]
+            probabilities[name] = values.clamp(1 - _CERTAINTY, _CERTAINTY)
+        return probabilities
+
+
+class Hppnet(Network):
+    """Features (B, channels, T, 352), in decibels, to probabilities per frame and key."""
+
+    def __init__(self, config: HppnetConfig) -> None:
+        super().__init__()
+        if config.own_onset_trunk:
+            parts = {
+                "onset": SubNetwork(config, HEADS[:1], half_rate=False),
+                "rest": SubNetwork(config, HEADS[1:], half_rate=True),
+            }
+        else:
+            parts = {"all": SubNetwork(config, HEADS, half_rate=False)}
+        self.parts = nn.ModuleDict(parts)
+        self._autocast = False
+
+    def prepare(self, precision: str) -> None:
+        """Let convolutions and recurrence run in bf16, if that is asked for."""
+        self._autocast = precision == "bf16"
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """Compute the probabilities (B, T, 88) of all heads.
+
+        They are no logits, because heads at half rate are interpolated after their sigmoid.
+        """
+        probabilities: dict[str, Tensor] = {}
+        for part in self.parts.values():
+            probabilities.update(part(features))
+        return probabilities
+
+    def activations(self, features: Tensor) -> list[FrameActivations]:
+        """Compute what the decoder is fed, one item per window."""
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=self._autocast):
+            heads = self(features)
+        return frame_activations([heads[name] for name in HEADS])
+
+
+def frame_activations(heads: Sequence[Tensor]) -> list[FrameActivations]:
+    """Split probabilities of the four heads, each (B, T, 88), into items for the decoder."""
+    in_memory = [head.float().cpu().numpy() for head in heads]
+    return [FrameActivations(*window) for window in zip(*in_memory, strict=True)]
+
+
+def sum_of(convolutions: nn.ModuleList, x: Tensor) -> Tensor:
+    """Add up what several convolutions make of the same input."""
+    total: Tensor = convolutions[0](x)
+    for convolve in list(convolutions)[1:]:
+        total = total + convolve(x)
+    return total
+
+
+def _along_bins(n_in: int, n_out: int, dilation: int) -> nn.Conv2d:
+    """Join every bin with those ``dilation`` bins below and above it."""
+    return nn.Conv2d(n_in, n_out, (1, 3), padding=(0, dilation), dilation=(1, dilation))
