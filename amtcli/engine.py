@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,11 +131,12 @@ class Engine:
         self,
         recordings: Iterable[Recording],
         on_progress: Callable[[Progress], None] | None = None,
-    ) -> Iterator[Transcription]:
+    ) -> Generator[Transcription]:
         """Transcribe recordings, each asked for only when there is room for it.
 
         Yields one result per recording, in the order in which they finish. A recording that
-        cannot be read gives a result with its error; the others go on.
+        cannot be read gives a result with its error; the others go on. Closing the generator
+        ends its threads.
         """
         jobs: dict[int, _Job] = {}
         pending: deque[Future[list[Transcription]]] = deque()

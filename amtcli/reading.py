@@ -87,7 +87,7 @@ class WindowReader:
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         for thread in self._threads:
-            thread.join()
+            thread.join(timeout=1)  # one that waits for standard input cannot be told to stop
 
     def __iter__(self) -> Iterator[Window]:
         n_working = len(self._threads)

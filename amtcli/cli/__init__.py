@@ -32,7 +32,7 @@ class _Commands(TyperGroup):
             abandon_stdout()
             raise typer.Exit(_READER_GONE) from error
         except KeyboardInterrupt as error:
-            say("amt: interrupted; the same command with --skip-existing goes on")
+            say("amt: interrupted")
             raise typer.Exit(_INTERRUPTED) from error
 
 
@@ -70,7 +70,7 @@ def _amt(
     amt transcribe song.wav                   writes song.mid beside it
     amt transcribe album/ -r -o midi/         a tree of folders
     cat song.mp3 | amt transcribe - > song.mid
-    amt evaluate estimates/ references/       how good is it?
+    amt evaluate references/ estimates/       how good is it?
     amt doctor                                what is installed, what can be read
 
     amt COMMAND --help explains a command, its options and its exit codes.
@@ -86,6 +86,9 @@ def _report_bug(
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    # Threads that spin while they wait for one another slow down sevenfold beside any other
+    # busy process. OpenMP reads this when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     prepare_streams()
     try:
         app(prog_name="amt")

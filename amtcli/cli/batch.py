@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, TextIO
 
 from amtcli.claims import Claims
 from amtcli.cli.progress import CHATTY, VERBOSE, Screen
@@ -99,8 +99,7 @@ class Batch:
 
     def _pass(self, recordings: Iterable[Recording]) -> None:
         results = self._engine.transcribe(recordings, self._screen.advance)
-        # Closed at once on Ctrl-C, so that its threads end before we do.
-        with closing(cast("Generator[Transcription]", results)):
+        with closing(results):  # at once on Ctrl-C, so that its threads end before we do
             for transcription in results:
                 self._settle_appeared()
                 self._settle(transcription)

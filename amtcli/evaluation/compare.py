@@ -114,7 +114,7 @@ def _paired(
 
 
 def _difference(score: str, values: NDArray[np.float64]) -> Difference:
-    from scipy.stats import wilcoxon  # type: ignore[import-untyped]
+    from scipy.stats import wilcoxon
 
     mean_a, mean_b = values.mean(axis=0).tolist()
     change = values[:, 1] - values[:, 0]
