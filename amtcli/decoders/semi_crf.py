@@ -1,9 +1,9 @@
 """Best path through scored intervals, and the joining of windows into one performance.
 
 The decoder of a neural semi-Markov conditional random field (Yan, Cwitkowitz and Duan, NeurIPS
-2021; Yan and Duan, ISMIR 2024): per symbol (a key or a pedal) a set of intervals that do not overlap,
-the sum of whose scores is greatest. Windows overlap, and each starts decoding where the events
-closed by the one before end, so an event cut by a window's end is decoded anew in the next.
+2021; Yan and Duan, ISMIR 2024): per symbol (a key or a pedal) a set of intervals that do not
+overlap, the sum of whose scores is greatest. Windows overlap, and each starts decoding where the
+events closed by the one before end, so an event cut by a window's end is decoded anew in the next.
 """
 
 from __future__ import annotations
