@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ BINS_PER_OCTAVE = 48
 BINS_PER_KEY = 4
 HEADS = ("onset", "frame", "offset", "velocity")
 
+_FRAMES_AT_ONCE = 32
 _STEM_CHANNELS = 16
 _HARMONICS = range(2, 10)
 _CERTAINTY = 1 - 1e-7  # probabilities stay so far from 0 and 1 that their logarithms are finite
@@ -78,11 +80,18 @@ class Trunk(nn.Module):
         x = features
         for convolve in self.stem:
             x = F.instance_norm(F.relu(convolve(x)))
-        x = F.relu(sum_of(self.harmonics, x))
-        x = F.instance_norm(F.max_pool2d(F.relu(self.octaves(x)), (1, BINS_PER_KEY)))
+        # What happens to each frame alone is done to a few at once, which fit into a cache.
+        n_at_once = _FRAMES_AT_ONCE if x.device.type == "cpu" else x.shape[2]
+        x = torch.cat([self._to_keys(frames) for frames in x.split(n_at_once, dim=2)], dim=2)
+        x = F.instance_norm(x)
         for convolve in (self.key_octaves, *self.times):
             x = F.instance_norm(F.relu(convolve(x)))
         return x
+
+    def _to_keys(self, x: Tensor) -> Tensor:
+        """Gather overtones and octaves: (B, 16, T, 352) to (B, C, T, 88)."""
+        x = F.relu(gather_harmonics(self.harmonics, x))
+        return F.max_pool2d(F.relu(self.octaves(x)), (1, BINS_PER_KEY))
 
 
 class KeyLstm(nn.Module):
@@ -172,12 +181,25 @@ def frame_activations(heads: Sequence[Tensor]) -> list[FrameActivations]:
     return [FrameActivations(*window) for window in zip(*in_memory, strict=True)]
 
 
-def sum_of(convolutions: nn.ModuleList, x: Tensor) -> Tensor:
-    """Add up what several convolutions make of the same input."""
-    total: Tensor = convolutions[0](x)
-    for convolve in list(convolutions)[1:]:
-        total = total + convolve(x)
-    return total
+def gather_harmonics(convolutions: nn.ModuleList, x: Tensor) -> Tensor:
+    """Add up what convolutions along bins, of three taps each, make of the same input.
+
+    One product over the inputs at all distances: the middle taps fall together, and dilated
+    convolutions are slow.
+    """
+    taps: dict[int, Tensor] = {}
+    dilated = [cast(nn.Conv2d, convolve) for convolve in convolutions]
+    for convolve in dilated:
+        distance = convolve.dilation[1]
+        for tap, shift in enumerate((-distance, 0, distance)):
+            weight = convolve.weight[..., tap]
+            taps[shift] = taps[shift] + weight if shift in taps else weight
+    bias = torch.stack([cast(Tensor, convolve.bias) for convolve in dilated]).sum(dim=0)
+    reach, n_bins = max(taps), x.shape[-1]
+    padded = F.pad(x, (reach, reach))
+    shifted = [padded[..., reach + shift : reach + shift + n_bins] for shift in taps]
+    weight = torch.cat(list(taps.values()), dim=1)[..., None]
+    return F.conv2d(torch.cat(shifted, dim=1), weight, bias)
 
 
 def _along_bins(n_in: int, n_out: int, dilation: int) -> nn.Conv2d:
