@@ -66,9 +66,10 @@ class LiveTranscriber:
         self._half_window = front_end.config.window_samples // 2
         # Frames of the buffer whose window reaches beyond it; the next frame comes after them.
         self._n_partial = -(-self._half_window // self._hop)
-        self._samples = torch.zeros(self._n_partial * self._hop)
+        # The first frames with sound in their windows lie before the recording's own.
+        self._next_frame = -self._n_partial
+        self._samples = torch.zeros(2 * self._n_partial * self._hop)
         self._ahead = network.lookahead_frames
-        self._n_frames = 0
         self._n_silent = 2 * self._ahead  # frames of silence up to now: there was nothing before
         with torch.inference_mode():
             network.prepare("float32")
@@ -107,9 +108,9 @@ class LiveTranscriber:
         What comes out is late by the frames that they look ahead; the recording's own frames,
         from the first on, are returned.
         """
-        n_before = max(self._ahead - self._n_frames, 0)
+        n_before = max(self._ahead - self._next_frame, 0)
         silent = np.array([self._is_silent(is_digital_silence(frame)) for frame in features])
-        self._n_frames += len(features)
+        self._next_frame += len(features)
         drive = self._network.language.drive(self._stream.push(features)[n_before:])
         return StateFrames(self._network.language, drive, silent[n_before:])
 
