@@ -13,6 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from amtcli.checkpoints.autoregressive import read_checkpoint as read_autoregressive
+from amtcli.checkpoints.hcqt_hppnet import read_checkpoint as read_hcqt_hppnet
 from amtcli.checkpoints.hppnet import read_checkpoint as read_hppnet
 from amtcli.checkpoints.hpt import read_checkpoint as read_hpt
 from amtcli.checkpoints.onsets_and_frames import read_checkpoint as read_onsets_and_frames
@@ -21,6 +22,7 @@ from amtcli.checkpoints.transkun import read_checkpoint as read_transkun
 
 READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
     "autoregressive": read_autoregressive,
+    "hcqt_hppnet": read_hcqt_hppnet,
     "hppnet": read_hppnet,
     "hpt": read_hpt,
     "onsets_and_frames": read_onsets_and_frames,

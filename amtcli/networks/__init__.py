@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from amtcli.networks.autoregressive import Autoregressive, AutoregressiveConfig
+from amtcli.networks.hcqt_hppnet import HcqtHppnet, HcqtHppnetConfig
 from amtcli.networks.hppnet import Hppnet, HppnetConfig
 from amtcli.networks.hpt import Hpt, HptConfig
 from amtcli.networks.network import Network
@@ -17,6 +18,7 @@ from amtcli.networks.transkun import Transkun, TranskunConfig
 
 ARCHITECTURES: dict[str, tuple[type[Any], type[Network]]] = {
     "autoregressive": (AutoregressiveConfig, Autoregressive),
+    "hcqt_hppnet": (HcqtHppnetConfig, HcqtHppnet),
     "hppnet": (HppnetConfig, Hppnet),
     "hpt": (HptConfig, Hpt),
     "onsets_and_frames": (OnsetsAndFramesConfig, OnsetsAndFrames),
