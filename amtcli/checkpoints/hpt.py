@@ -106,7 +106,7 @@ def network_config(tensors: Mapping[str, Tensor]) -> HptConfig:
             len(tensors[f"{model}.blocks.{i}.norms.0.weight"]) for i in range(N_BLOCKS)
         ),
         dense_width=len(tensors[f"{model}.dense_norm.weight"]),
-        recurrent_width=tensors[f"{model}.recurrent.weight_hh_l0"].shape[1],
+        recurrent_width=len(tensors[f"{model}.recurrent.bias_hh_l0"]) // 3,  # three gates
         norm_epsilon=NORM_EPSILON,
     )
 
