@@ -45,16 +45,10 @@ def test_both_parts_are_read_by_their_names(tmp_path, tiny, fixed):
     assert len(tensors) == 316 + 224 - 2 * 3
     note, pedal = tiny["note_model"], tiny["pedal_model"]
     for ours, theirs in (
-        (
-            "notes.heads.frame.blocks.2.convolutions.1.weight",
-            "frame_model.conv_block3.conv2.weight",
-        ),
-        (
-            "notes.heads.onset.recurrent.bias_hh_l1_reverse",
-            "reg_onset_model.gru.bias_hh_l1_reverse",
-        ),
-        ("notes.onset.output.bias", "reg_onset_fc.bias"),
-        ("notes.frame.recurrent.weight_ih_l0", "frame_gru.weight_ih_l0"),
+        ("heads.frame.blocks.2.convolutions.1.weight", "frame_model.conv_block3.conv2.weight"),
+        ("heads.onset.recurrent.bias_hh_l1_reverse", "reg_onset_model.gru.bias_hh_l1_reverse"),
+        ("onset.output.bias", "reg_onset_fc.bias"),
+        ("frame.recurrent.weight_ih_l0", "frame_gru.weight_ih_l0"),
     ):
         assert torch.equal(tensors[f"network.notes.{ours}"], note[theirs])
     offset = tensors["network.pedals.heads.pedal_offset.dense.weight"]
