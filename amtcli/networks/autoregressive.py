@@ -137,7 +137,6 @@ class StateFrames:
         boost = drive.new_zeros(N_STATES)
         boost[ONSET:] = float(np.log(onset_boost))
         logits = drive.new_zeros(len(drive), N_KEYS, N_STATES)
-        logits[..., OFF] = torch.inf
         states = torch.full(logits.shape[:2], OFF, device=drive.device)
         for frame in range(len(drive)):
             if silent[frame]:
@@ -146,9 +145,9 @@ class StateFrames:
             before = memory or self.language.start()
             logits[frame], memory = self.language.step(drive[frame], before, boost)
             states[frame] = memory.states
-        # A silent frame has no probabilities: softmax makes nan of its infinity.
-        onset_probability = logits.softmax(dim=-1)[..., ONSET:].sum(dim=-1).nan_to_num()
-        return NoteStates(states.cpu().numpy(), onset_probability.cpu().numpy()), memory
+        onset_probability = logits.softmax(dim=-1)[..., ONSET:].sum(dim=-1).cpu().numpy()
+        onset_probability[silent] = 0
+        return NoteStates(states.cpu().numpy(), onset_probability), memory
 
 
 class Autoregressive(Network):
