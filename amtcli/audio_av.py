@@ -162,20 +162,25 @@ class AvDecoder:
         kind = None
         for frame in self._frames:
             frame_kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if resampler is None or frame_kind != kind:  # one takes one kind of frame only
-                yield from _rest(resampler)
-                resampler = av.AudioResampler("fltp", self._layout, self.rate_hz)
-                kind = frame_kind
-            for converted in resampler.resample(frame):
-                yield frame, _samples(converted)
+            try:
+                if resampler is None or frame_kind != kind:  # one takes one kind of frame only
+                    yield from _rest(resampler)
+                    resampler = av.AudioResampler("fltp", self._layout, self.rate_hz)
+                    kind = frame_kind
+                converted = resampler.resample(frame)
+            except FFmpegError:  # damage may show as channels that nothing can be made of
+                self._is_damaged = True
+                resampler = None
+            else:
+                yield from ((frame, _samples(part)) for part in converted)
         yield from _rest(resampler)
 
 
 def _rest(resampler: av.AudioResampler | None) -> Iterator[tuple[None, NDArray[np.float32]]]:
     """Yield what a resampler still holds."""
     if resampler is not None:
-        for converted in resampler.resample(None):
-            yield None, _samples(converted)
+        for part in resampler.resample(None):
+            yield None, _samples(part)
 
 
 def _samples(frame: av.AudioFrame) -> NDArray[np.float32]:

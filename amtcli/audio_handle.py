@@ -25,7 +25,9 @@ _ID3V1_BYTES = 128
 
 
 class Handle:
-    """A recording opened at byte ``start``; raises ``soundfile.LibsndfileError``.
+    """A recording opened at byte ``start``, with ``head`` before it.
+
+    Raises ``soundfile.LibsndfileError``.
 
     ``n_stated`` is the number of samples (per channel) that its header states, None where it
     cannot know; ``end`` the byte behind its audio; ``mpeg_header`` the first frame's four bytes
@@ -33,7 +35,7 @@ class Handle:
     between reads; ``file`` must be unbuffered, as its descriptor is read directly.
     """
 
-    def __init__(self, file: BinaryIO, start: int = 0) -> None:
+    def __init__(self, file: BinaryIO, start: int = 0, head: bytes = b"") -> None:
         self.start = start
         self.end = file.seek(0, os.SEEK_END)
         self.mpeg_header = b""
@@ -50,7 +52,7 @@ class Handle:
             head = audio_headers.completed_head(chunk, self.end)
             self._source = _Patched(file, chunk.start, self.end, head=head)
         elif start or os.name != "posix":  # elsewhere a descriptor means nothing to a library
-            self._source = _Patched(file, start, self.end)
+            self._source = _Patched(file, start, self.end, head=head)
         else:
             # Read by C code: no Python call, and no wait for the interpreter, every few kB.
             file.seek(0)
@@ -77,19 +79,11 @@ class Handle:
             unread = np.flatnonzero(np.isnan(block[:, 0]))
             return block[: unread[0]] if len(unread) else block, True
 
-    def seek(self, position: int) -> bool:
-        """Go to a sample; False where that fails, and then this handle is of no more use."""
-        try:
-            self._sound.seek(position)
-        except sf.LibsndfileError:
-            return False
-        return True
-
     def tell_byte(self) -> int:
         """Return how far the file has been read."""
         if isinstance(self._source, int):
             return os.lseek(self._source, 0, os.SEEK_CUR)
-        return self.start + self._source.tell()
+        return self._source.tell_byte()
 
     def _stated_samples(self, chunk: audio_headers.DataChunk | None) -> int | None:
         frames: int = self._sound.frames
@@ -141,6 +135,9 @@ class _Patched:
 
     def tell(self) -> int:
         return self._position
+
+    def tell_byte(self) -> int:
+        return self._offset + self._position
 
     def read(self, n_bytes: int) -> bytes:
         if self._n_bytes < self._n_claimed - _ID3V1_BYTES <= self._position:

@@ -104,7 +104,8 @@ def find_mpeg_frame(file: BinaryIO, start: int) -> int | None:
             size = size << 7 | byte & 0x7F
         start += 10 + size
         tag = _read(file, start, 10)
-    is_frame = len(tag) > 4 and tag[0] == 0xFF and tag[1] & 0xE0 == 0xE0
+    # Layer 0 is none: such are frames of aac and flac.
+    is_frame = len(tag) > 4 and tag[0] == 0xFF and tag[1] & 0xE0 == 0xE0 and tag[1] & 0x06 != 0
     return start if is_frame else None
 
 

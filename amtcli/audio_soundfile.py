@@ -13,7 +13,7 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
-from amtcli import audio_headers
+from amtcli import audio_flac, audio_headers
 from amtcli.audio_decoder import loss_warning, silence
 from amtcli.audio_handle import Handle
 
@@ -21,9 +21,8 @@ from amtcli.audio_handle import Handle
 _MPEG_TOLERANCE_SAMPLES = 2 * 1152
 # Less than this behind an mp3 (about a second) is the padding of its encoder, or tags.
 _MIN_MPEG_BYTES = 1 << 14
-# How exactly the end of a damaged stretch of flac is found, and how far it is looked for.
-_DAMAGE_STEP_SAMPLES = 256
-_MAX_DAMAGE_SAMPLES = 1 << 38
+# How far the flac decoder may have read beyond the frame that it failed at.
+_FLAC_BUFFER_BYTES = 1 << 17
 
 
 class SoundfileDecoder:
@@ -35,6 +34,7 @@ class SoundfileDecoder:
 
     def __init__(self, file: BinaryIO, block_s: float) -> None:
         self._file = file
+        self._flac_head = audio_flac.read_head(file)
         self._handle = Handle(file)
         self.rate_hz = self._handle.rate_hz
         self.n_channels = self._handle.n_channels
@@ -84,40 +84,26 @@ class SoundfileDecoder:
         Only flac frames know their place; elsewhere what is missing is simply left out.
         """
         self._is_damaged |= has_failed
-        if self._handle.format == "FLAC":
-            return self._skip_flac_damage(position, n_stated) if has_failed else None
         byte = self._handle.tell_byte()
-        if has_failed and byte != self._failed_at:  # the decoder looks for the next frame itself
-            self._failed_at = byte
-            return 0
-        return 0 if self._restart_mpeg(byte) else None
+        if has_failed and self._flac_head:
+            return self._restart_flac(byte, position, n_stated)
+        if self._mpeg_header:
+            return 0 if self._restart_mpeg(byte) else None
+        has_moved, self._failed_at = byte != self._failed_at, byte
+        return 0 if has_failed and has_moved else None
 
-    def _skip_flac_damage(self, position: int, n_stated: int | None) -> int | None:
-        """Step on in growing steps until a frame is found, then halve the stretch in between."""
-        last = position + _MAX_DAMAGE_SAMPLES if n_stated is None else n_stated - 1
-        low, step = position, _DAMAGE_STEP_SAMPLES
-        while not self._seek_afresh(high := min(position + step, last)):
-            if high == last:
-                return None
-            low, step = high, 2 * step
-        while high - low > _DAMAGE_STEP_SAMPLES:
-            middle = (low + high) // 2
-            if self._seek_afresh(middle):
-                high = middle
-            else:
-                low = middle
-        self._seek_afresh(high)
-        return high - position
-
-    def _seek_afresh(self, position: int) -> bool:
-        self._handle.close()
-        self._handle = Handle(self._file)
-        return self._handle.seek(position)
+    def _restart_flac(self, byte: int, position: int, n_stated: int | None) -> int | None:
+        byte = max(self._handle.start, byte - _FLAC_BUFFER_BYTES) + 1
+        found = audio_flac.next_frame(self._file, byte, self._flac_head, position)
+        if found is None or (n_stated is not None and found[1] >= n_stated):
+            return None
+        start, sample = found
+        handle = self._try_open(start, self._flac_head)
+        return sample - position if handle is not None and self._take(handle) else None
 
     def _restart_mpeg(self, byte: int) -> bool:
-        """Go on at the next frame where the decoder took something else for one."""
         byte = max(byte, self._handle.start + 1)
-        while self._mpeg_header and self._handle.end - byte >= _MIN_MPEG_BYTES:
+        while self._handle.end - byte >= _MIN_MPEG_BYTES:
             start = audio_headers.next_mpeg_frame(self._file, byte, self._mpeg_header)
             if start is None:
                 break
@@ -146,9 +132,9 @@ class SoundfileDecoder:
             return False
         return True
 
-    def _try_open(self, start: int) -> Handle | None:
+    def _try_open(self, start: int, head: bytes = b"") -> Handle | None:
         try:
-            return Handle(self._file, start)
+            return Handle(self._file, start, head)
         except sf.LibsndfileError:
             return None
 

@@ -83,6 +83,8 @@ FRAME = b"\xff\xfb\x90\x64" + bytes(413)
         (b"RIFF" + bytes(100), None),
         (b"\xff", None),
         (id3(300)[:9], None),
+        (b"\xff\xf1" + bytes(100), None),  # aac
+        (b"\xff\xf8" + bytes(100), None),  # flac
     ],
 )
 def test_the_first_mpeg_frame_is_behind_the_tags(content, expected):

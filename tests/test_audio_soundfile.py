@@ -80,6 +80,20 @@ def test_damaged_flac_goes_on_in_place(tmp_path):
     assert stream.duration_s == 9.0
 
 
+def test_flac_damaged_at_its_beginning(tmp_path):
+    path = write(tmp_path / "a.flac", noise(4.0))
+    whole, _ = read(path)
+    data = bytearray(path.read_bytes())
+    first_frame = data.index(b"\xff\xf8")
+    data[first_frame : first_frame + 40_000] = bytes(40_000)
+    path.write_bytes(data)
+    samples, stream = read(path)
+    n_lost = round(lost_s(stream) * RATE_HZ)
+    assert 0 < n_lost < RATE_HZ
+    assert not samples[:, : n_lost - 500].any()
+    np.testing.assert_array_equal(samples[:, n_lost + 500 :], whole[:, n_lost + 500 :])
+
+
 def test_damage_longer_than_the_rest_ends_a_flac(tmp_path):
     path = write(tmp_path / "a.flac", noise(6.0))
     n_bytes = path.stat().st_size
