@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -23,10 +23,15 @@ _TRUNK = {
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """Read a checkpoint into tensors with our names. Raises ModelError when it is none."""
     state = module_tensors(load_inert(path))
+    return renamed(state, our_names(state), (), path)
+
+
+def our_names(state: Collection[str]) -> dict[str, str]:
+    """Lead from our names to those of a checkpoint, of one trunk or of two as its names say."""
     names: dict[str, str] = {}
     for ours, theirs, heads in _parts(state):
         names |= _part_names(ours, theirs, heads)
-    return renamed(state, names, (), path)
+    return names
 
 
 def network_config(tensors: Mapping[str, Tensor]) -> HppnetConfig:
@@ -40,7 +45,7 @@ def network_config(tensors: Mapping[str, Tensor]) -> HppnetConfig:
     )
 
 
-def _parts(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def _parts(state: Collection[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """Say which trunks there are: our name, their name, their heads."""
     if any(name.startswith("subnet_frame.") for name in state):
         yield "network.parts.onset", "subnet_onset", HEADS[:1]

@@ -8,6 +8,8 @@ recursive one this transform neither resamples nor thins out its kernels.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -75,6 +77,21 @@ class ConstantQ(nn.Module):
         n_blocks = n_frames + 2 * reach - 1
         used = padded[:, : n_blocks * self._hop_samples]
         return used.reshape(len(samples), n_blocks, self._hop_samples).transpose(1, 2)
+
+
+def over_sound(samples: Tensor, hop_samples: int, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    """Compute features (channels, frames, bins) of the part of a window that has sound.
+
+    ``compute`` is given that part of ``samples`` (1, n), whole hops from its first to its last
+    sample that is not 0, as if the recording were no longer. Frames outside it become NaN.
+    """
+    n_frames = samples.shape[-1] // hop_samples
+    sounding = samples[0, : n_frames * hop_samples].nonzero()
+    if not len(sounding):
+        return compute(samples)
+    first, last = (int(sounding[i]) // hop_samples for i in (0, -1))
+    inner = compute(samples[:, first * hop_samples : (last + 1) * hop_samples])
+    return F.pad(inner, (0, 0, first, n_frames - 1 - last), value=math.nan)
 
 
 def constant_q_kernels(

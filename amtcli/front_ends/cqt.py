@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amtcli.front_ends.constant_q import ConstantQ
+from amtcli.front_ends.constant_q import ConstantQ, over_sound
 from amtcli.front_ends.front_end import FrontEnd
 
 _SMALLEST_MAGNITUDE = 1e-10
@@ -48,7 +48,8 @@ class Cqt(FrontEnd):
 
     Frame n is centred on sample ``n * hop_samples``; there are as many frames as whole hops.
     Kernels of the lowest bins are 2.6 s long: that far, halved, the ends of a window, which are
-    mirrored, reach inwards.
+    mirrored, reach inwards. In evaluation, digital silence at a window's ends is no part of the
+    recording: it is cut off before, and its frames are NaN.
     """
 
     mono = True
@@ -56,6 +57,7 @@ class Cqt(FrontEnd):
     def __init__(self, config: CqtConfig) -> None:
         super().__init__()
         self.sample_rate_hz = config.sample_rate_hz
+        self._hop_samples = config.hop_samples
         self._range_db = config.dynamic_range_db
         self._constant_q = _bank(config, *constant_q_bins(config))
         self._stft: ConstantQ | None = None
@@ -66,11 +68,17 @@ class Cqt(FrontEnd):
 
     def forward(self, windows: Sequence[Tensor]) -> Tensor:
         """Turn windows, each (1, samples) and all equally long, into features."""
-        samples = torch.cat(list(windows))
+        if self.training:
+            return torch.stack([self._features(samples) for samples in windows])
+        hop = self._hop_samples
+        return torch.stack([over_sound(samples, hop, self._features) for samples in windows])
+
+    def _features(self, samples: Tensor) -> Tensor:
+        """(1, samples) to (channels, frames, n_bins)."""
         channels = [self._constant_q(samples)]
         if self._stft is not None:
             channels.insert(0, self._stft(samples) * self._stft_gain)
-        return torch.stack([_decibels(x, self._range_db) for x in channels], dim=1)
+        return _decibels(torch.cat(channels), self._range_db)
 
 
 def constant_q_bins(config: CqtConfig) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -99,7 +107,7 @@ def _bank(
 
 
 def _decibels(magnitudes: Tensor, range_db: float) -> Tensor:
-    """(batch, frames, bins) to decibels, floored below the greatest value of each item."""
+    """(channels, frames, bins) to decibels, floored below the greatest value of each channel."""
     decibels = 10 * torch.log10(magnitudes.clamp(min=_SMALLEST_MAGNITUDE))
     floor = decibels.amax(dim=(1, 2), keepdim=True) - range_db
     return torch.maximum(decibels, floor)

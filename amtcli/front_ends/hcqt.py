@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amtcli.front_ends.constant_q import ConstantQ
+from amtcli.front_ends.constant_q import ConstantQ, over_sound
 from amtcli.front_ends.front_end import FrontEnd
 
 _SMALLEST_AMPLITUDE = 1e-5
@@ -49,7 +49,8 @@ class Hcqt(FrontEnd):
 
     Frame n is centred on sample ``n * hop_samples``; there are as many frames as whole hops. A
     window goes on in zeros beyond its ends. Bins that do not lie wholly below half of the
-    sample rate are 0.
+    sample rate are 0. In evaluation, digital silence at a window's ends is no part of the
+    recording: it is cut off before, and its frames are NaN.
     """
 
     mono = True
@@ -71,14 +72,20 @@ class Hcqt(FrontEnd):
 
     def forward(self, windows: Sequence[Tensor]) -> Tensor:
         """Turn windows, each (1, samples) and all equally long, into features."""
-        magnitudes = self._constant_q(torch.cat(list(windows)))
-        channels = magnitudes.split(self._n_used, dim=2)
-        return torch.stack([self._channel(channel) for channel in channels], dim=1)
+        if self.training:
+            return torch.stack([self._features(samples) for samples in windows])
+        hop = self._config.hop_samples
+        return torch.stack([over_sound(samples, hop, self._features) for samples in windows])
+
+    def _features(self, samples: Tensor) -> Tensor:
+        """(1, samples) to (harmonics, frames, n_bins)."""
+        channels = self._constant_q(samples).split(self._n_used, dim=2)
+        return torch.cat([self._channel(channel) for channel in channels])
 
     def _channel(self, magnitudes: Tensor) -> Tensor:
-        """(batch, frames, bins) to 0-1, its greatest value being 1; missing bins are 0."""
+        """(1, frames, bins) to 0-1, its greatest value being 1; missing bins are 0."""
         decibels = 20 * torch.log10(magnitudes.clamp(min=_SMALLEST_AMPLITUDE))
-        below = decibels - decibels.amax(dim=(1, 2), keepdim=True)
+        below = decibels - decibels.max()
         scaled = (below / self._config.dynamic_range_db + 1).clamp(min=0)
         return F.pad(scaled, (0, self._config.n_bins - magnitudes.shape[2]))
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amtcli.decoders.frames import FrameActivations
-from amtcli.networks.hppnet import HEADS, KeyLstm, frame_activations
+from amtcli.networks.hppnet import HEADS, KeyLstm, over_recording
 from amtcli.networks.network import Network
 
 _KEYS_PER_OCTAVE = 12
@@ -73,8 +73,10 @@ class HcqtHppnet(Network):
     def activations(self, features: Tensor) -> list[FrameActivations]:
         """Compute what the decoder is fed, one item per window."""
         with torch.autocast(features.device.type, torch.bfloat16, enabled=self._autocast):
-            logits = self(features)
-        return frame_activations([torch.sigmoid(logits[name].float()) for name in HEADS])
+            return over_recording(features, self._probabilities)
+
+    def _probabilities(self, features: Tensor) -> dict[str, Tensor]:
+        return {name: torch.sigmoid(logits.float()) for name, logits in self(features).items()}
 
 
 def _dilated(n_channels: int, distance: int) -> nn.Conv2d:

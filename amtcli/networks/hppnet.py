@@ -11,7 +11,7 @@ directions), so window length is part of the model.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
@@ -171,14 +171,29 @@ class Hppnet(Network):
     def activations(self, features: Tensor) -> list[FrameActivations]:
         """Compute what the decoder is fed, one item per window."""
         with torch.autocast(features.device.type, torch.bfloat16, enabled=self._autocast):
-            heads = self(features)
-        return frame_activations([heads[name] for name in HEADS])
+            return over_recording(features, self)
 
 
-def frame_activations(heads: Sequence[Tensor]) -> list[FrameActivations]:
-    """Split probabilities of the four heads, each (B, T, 88), into items for the decoder."""
-    in_memory = [head.float().cpu().numpy() for head in heads]
-    return [FrameActivations(*window) for window in zip(*in_memory, strict=True)]
+def over_recording(
+    features: Tensor, compute: Callable[[Tensor], dict[str, Tensor]]
+) -> list[FrameActivations]:
+    """Compute the probabilities of each window from those of its frames that are not NaN.
+
+    Silence around a recording would shift the statistics that these networks normalise by, so
+    it is left out; nothing sounds in it.
+    """
+    is_frame = ~features[:, 0, :, 0].isnan()
+    if is_frame.all():
+        heads = compute(features)
+        in_memory = [heads[name].float().cpu().numpy() for name in HEADS]
+        return [FrameActivations(*window) for window in zip(*in_memory, strict=True)]
+    if len(features) > 1:
+        return [over_recording(window, compute)[0] for window in features.split(1)]
+    first, last = (int(is_frame[0].nonzero()[i]) for i in (0, -1))
+    heads = compute(features[:, :, first : last + 1])
+    around = (0, 0, first, features.shape[2] - 1 - last)
+    in_memory = [F.pad(heads[name][0].float(), around).cpu().numpy() for name in HEADS]
+    return [FrameActivations(*in_memory)]
 
 
 def gather_harmonics(convolutions: nn.ModuleList, x: Tensor) -> Tensor:
