@@ -134,8 +134,8 @@ def test_a_note_comes_out_once_nothing_can_shorten_it():
     samples = DECODER.hop_samples
     decoder = OnsetPeaksDecoder(DECODER, WindowSpec(50 * samples, 50 * samples, 0))
     maps = ideal([(0.24, 60, 64)], 50)
-    (note,) = decoder.feed(maps)  # at 1.2 s, when it is over since 0.75 s
-    assert note.offset_s == pytest.approx(0.264 - 0.01 + 0.5)
+    (note,) = decoder.feed(maps)  # at 1.2 s, when it is over since 0.85 s
+    assert note.offset_s == pytest.approx(0.264 - 0.01 + 0.6)
     assert decoder.feed(None) == decoder.close() == []
 
 

@@ -36,6 +36,8 @@ FRONT_END = LogMelConfig(
 )
 # A minute, of which 2.4 s at either end are left to the neighbours: more than a convolution sees.
 WINDOW = WindowConfig(960000, 883200, 38400, FastWindow(921600, 19200))
+# Nothing of the network says where notes end. Of 119,104 notes in 40 Disklavier performances,
+# with the pedal, 29 % end within the usual tolerance of 0.6 s; no other length does much better.
 DECODER = OnsetPeaksConfig(
     sample_rate_hz=16000,
     hop_samples=384,
@@ -43,7 +45,7 @@ DECODER = OnsetPeaksConfig(
     blur_deviation_frames=1.0,
     blur_frames=11,
     onset_shift_s=-0.01,
-    longest_note_s=0.5,
+    longest_note_s=0.6,
 )
 
 N_STEM_MODULES = 3
