@@ -214,6 +214,8 @@ def _open_file(source: Path | BinaryIO, label: str, resources: ExitStack) -> Bin
     try:
         if not isinstance(source, (str, os.PathLike)):
             file = _spooled(source, resources)
+        elif Path(source).is_dir():
+            raise AudioError(f"{label}: is a folder; give the recordings in it")
         else:
             file = resources.enter_context(Path(source).open("rb", buffering=0))  # noqa: SIM115
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -222,8 +224,6 @@ def _open_file(source: Path | BinaryIO, label: str, resources: ExitStack) -> Bin
             raise AudioError(f"{label}: is empty (0 bytes); record or copy it again")
     except FileNotFoundError:
         raise AudioError(f"{label}: no such file; check the path") from None
-    except IsADirectoryError:
-        raise AudioError(f"{label}: is a folder; give the recordings in it") from None
     except PermissionError:
         raise AudioError(f"{label}: may not be read; check its access rights") from None
     except OSError as error:

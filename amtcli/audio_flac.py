@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
+from amtcli.audio_headers import read_at
+
 _MARKER = b"fLaC"
 _STREAMINFO_BYTES = 34
 _HEAD_BYTES = len(_MARKER) + 4 + _STREAMINFO_BYTES
@@ -23,8 +25,7 @@ def read_head(file: BinaryIO) -> bytes:
 
     It is marked as the last metadata block, so that frames may follow. Empty for other files.
     """
-    file.seek(0)
-    head = file.read(_HEAD_BYTES)
+    head = read_at(file, 0, _HEAD_BYTES)
     if not head.startswith(_MARKER) or len(head) < _HEAD_BYTES:
         return b""
     return _MARKER + b"\x80" + head[5:]
@@ -37,8 +38,7 @@ def next_frame(file: BinaryIO, byte: int, head: bytes, first_sample: int) -> tup
     """
     n_block = int.from_bytes(head[10:12], "big")
     while True:
-        file.seek(byte)
-        data = file.read(_SEARCH_BYTES)
+        data = read_at(file, byte, _SEARCH_BYTES)
         at = data.find(b"\xff")
         while at >= 0:
             sample = _first_sample(data[at : at + _MAX_FRAME_HEADER_BYTES], n_block)

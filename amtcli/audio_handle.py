@@ -43,8 +43,7 @@ class Handle:
         frame_at = audio_headers.find_mpeg_frame(file, start)
         if frame_at is not None:
             self.end = audio_headers.end_of_mpeg(file, self.end)
-            file.seek(frame_at)
-            self.mpeg_header = file.read(4)
+            self.mpeg_header = audio_headers.read_at(file, frame_at, 4)
         self._source: int | _Patched
         if frame_at is not None and not audio_headers.states_mpeg_length(file, frame_at):
             self._source = _Patched(file, start, self.end, n_hidden=_HIDDEN_BYTES)
@@ -147,7 +146,7 @@ class _Patched:
             at = self._position + len(data)
             n_left = min(n_bytes - len(data), self._n_bytes - at)
             if n_left > 0:
-                self._file.seek(self._offset + at)
-                data += self._file.read(n_left)
+                # An exception could not leave this callback of C code.
+                data += audio_headers.read_at(self._file, self._offset + at, n_left)
         self._position += len(data)
         return data

@@ -42,9 +42,18 @@ class DataChunk:
     format_chunk: bytes
 
 
+def read_at(file: BinaryIO, at: int, n_bytes: int) -> bytes:
+    """Read up to ``n_bytes`` at a place; a bad sector reads like the end of the file."""
+    try:
+        file.seek(at)
+        return file.read(n_bytes)
+    except OSError:
+        return b""
+
+
 def find_data_chunk(file: BinaryIO, n_file_bytes: int) -> DataChunk | None:
     """Find the samples of a wav (RIFF, RF64) or aiff file; None in other files."""
-    head = _read(file, 0, 12)
+    head = read_at(file, 0, 12)
     if (head[:4], head[8:]) not in _CHUNKED_FORMS:
         return None
     order, data_id = _CHUNKED_FORMS[head[:4], head[8:]]
@@ -52,14 +61,14 @@ def find_data_chunk(file: BinaryIO, n_file_bytes: int) -> DataChunk | None:
     format_chunk = b""
     at = 12
     for _ in range(_MAX_CHUNKS):
-        header = _read(file, at, 8)
+        header = read_at(file, at, 8)
         if len(header) < 8:
             break
         chunk_id, size = struct.unpack(order + "4sI", header)
         if chunk_id == b"ds64":  # the 64 bit sizes of RF64 (EBU Tech 3306): form, data, ...
-            (wide_size,) = struct.unpack("<8xQ", _read(file, at + 8, 16).ljust(16, b"\0"))
+            (wide_size,) = struct.unpack("<8xQ", read_at(file, at + 8, 16).ljust(16, b"\0"))
         elif chunk_id == b"fmt ":
-            format_chunk = _read(file, at, 8 + size + size % 2)
+            format_chunk = read_at(file, at, 8 + size + size % 2)
         elif chunk_id == data_id:
             start = at + 8
             size = size if wide_size is None else wide_size
@@ -97,13 +106,13 @@ def _is_placeholder(size: int) -> bool:
 
 def find_mpeg_frame(file: BinaryIO, start: int) -> int | None:
     """Find the first frame of MPEG audio behind the ID3v2 tags at ``start``; None elsewhere."""
-    tag = _read(file, start, 10)
+    tag = read_at(file, start, 10)
     while tag.startswith(b"ID3") and len(tag) == 10:
         size = 0
         for byte in tag[6:]:
             size = size << 7 | byte & 0x7F
         start += 10 + size
-        tag = _read(file, start, 10)
+        tag = read_at(file, start, 10)
     # Layer 0 is none: such are frames of aac and flac.
     is_frame = len(tag) > 4 and tag[0] == 0xFF and tag[1] & 0xE0 == 0xE0 and tag[1] & 0x06 != 0
     return start if is_frame else None
@@ -111,7 +120,7 @@ def find_mpeg_frame(file: BinaryIO, start: int) -> int | None:
 
 def states_mpeg_length(file: BinaryIO, frame_at: int) -> bool:
     """Tell whether the first frame is a Xing or Info frame with a count of frames (flag 1)."""
-    frame = _read(file, frame_at, 64)
+    frame = read_at(file, frame_at, 64)
     at = max(frame.find(b"Xing"), frame.find(b"Info"))
     return 0 <= at <= len(frame) - 8 and bool(frame[at + 7] & 1)
 
@@ -122,7 +131,7 @@ def next_mpeg_frame(file: BinaryIO, position: int, like: bytes) -> int | None:
     Alike are version, layer, sample rate and channel mode; a false one is met every 2**20 bytes.
     """
     while True:
-        data = _read(file, position, _SEARCH_BYTES)
+        data = read_at(file, position, _SEARCH_BYTES)
         at = data.find(like[:2], 0, -2)
         while at >= 0:
             if data[at + 2] & 0x0C == like[2] & 0x0C and data[at + 3] & 0xC0 == like[3] & 0xC0:
@@ -136,9 +145,9 @@ def next_mpeg_frame(file: BinaryIO, position: int, like: bytes) -> int | None:
 def end_of_mpeg(file: BinaryIO, n_file_bytes: int) -> int:
     """Return where the ID3v1 and APE tags at the end of an mp3 begin."""
     end = n_file_bytes
-    if _read(file, max(0, end - 128), 3) == b"TAG":
+    if read_at(file, max(0, end - 128), 3) == b"TAG":
         end -= 128
-    footer = _read(file, max(0, end - 32), 32)
+    footer = read_at(file, max(0, end - 32), 32)
     if footer.startswith(b"APETAGEX"):
         size, _, flags = struct.unpack("<12xIII", footer[:24])
         end -= size + (32 if flags >> 31 else 0)
@@ -151,20 +160,15 @@ def next_ogg_stream(file: BinaryIO, position: int, first: int) -> int | None:
     ``position`` is how far a decoder has read, which is at most some pages too far.
     """
     begin = max(first, position - 2 * _MAX_OGG_PAGE_BYTES)
-    pages = _read(file, begin, position - begin + _MAX_OGG_PAGE_BYTES)
+    pages = read_at(file, begin, position - begin + _MAX_OGG_PAGE_BYTES)
     at = pages.find(b"OggS\x00" + bytes([_OGG_FIRST_PAGE]))
     return None if at < 0 else begin + at
 
 
 def is_cut_ogg(file: BinaryIO, n_file_bytes: int) -> bool:
     """Tell whether a file is an ogg file and lacks its last page."""
-    if _read(file, 0, 4) != b"OggS":
+    if read_at(file, 0, 4) != b"OggS":
         return False
-    tail = _read(file, max(0, n_file_bytes - 2 * _MAX_OGG_PAGE_BYTES), 2 * _MAX_OGG_PAGE_BYTES)
+    tail = read_at(file, max(0, n_file_bytes - 2 * _MAX_OGG_PAGE_BYTES), 2 * _MAX_OGG_PAGE_BYTES)
     at = tail.rfind(b"OggS\x00", 0, len(tail) - 1)
     return at >= 0 and not tail[at + 5] & _OGG_LAST_PAGE
-
-
-def _read(file: BinaryIO, at: int, n_bytes: int) -> bytes:
-    file.seek(at)
-    return file.read(n_bytes)

@@ -6,6 +6,21 @@ import pytest
 from amtcli import audio_headers
 
 
+class BadSector(io.BytesIO):
+    """A file that cannot be read beyond byte 100."""
+
+    def read(self, n_bytes=-1):
+        if self.tell() + n_bytes > 100:
+            raise OSError(5, "Input/output error")
+        return super().read(n_bytes)
+
+
+def test_a_bad_sector_reads_like_the_end():
+    file = BadSector(bytes(range(200)))
+    assert audio_headers.read_at(file, 90, 10) == bytes(range(90, 100))
+    assert audio_headers.read_at(file, 95, 10) == b""
+
+
 def chunk(name, content, order="<"):
     return struct.pack(order + "4sI", name, len(content)) + content + b"\0" * (len(content) % 2)
 

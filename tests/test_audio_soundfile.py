@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 import soundfile as sf
@@ -284,6 +286,27 @@ def test_wav_longer_than_its_header_can_state(tmp_path, stated):
         file.truncate(at + 8 + 5_000_000_000)  # a sparse file: it takes no place
     with open_audio(path, RATE_HZ) as stream:
         assert stream.expected_duration_s == 2_500_000_000 / RATE_HZ
+
+
+def test_a_bad_sector_ends_the_reading(tmp_path, capfd):
+    path = without_length(write(tmp_path / "a.mp3", noise(4.0)))
+    whole, _ = read(path)
+    half = path.stat().st_size // 2
+
+    class BadSector(io.FileIO):
+        def read(self, n_bytes=-1):
+            if self.tell() + n_bytes > half and self.tell() < self.last_kilobyte:
+                raise OSError(5, "Input/output error")
+            return super().read(n_bytes)
+
+        last_kilobyte = 2 * half - 1024
+
+    with BadSector(path) as file:
+        samples = np.concatenate(list(SoundfileDecoder(file, 0.5).blocks())).T
+    assert 1.5 * RATE_HZ < samples.shape[1] < 2.5 * RATE_HZ
+    n_sure = samples.shape[1] - 2 * 1152
+    np.testing.assert_array_equal(samples[:, :n_sure], whole[:, :n_sure])
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_the_file_stays_open_for_its_owner(tmp_path):
