@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from amtcli.checkpoints.inert_pickle import load_inert, module_tensors
+from amtcli.checkpoints.pickled_module import load_inert, module_tensors
 from amtcli.checkpoints.renaming import conv_stack, lstm, pair, renamed
 from amtcli.errors import ModelError
 from amtcli.front_ends.log_mel import LogMelConfig, mel_filters

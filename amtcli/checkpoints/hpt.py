@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amtcli.checkpoints.inert_pickle import load_inert, module_tensors
+from amtcli.checkpoints.pickled_module import load_inert, module_tensors
 from amtcli.checkpoints.renaming import renamed
 from amtcli.decoders.regression import RegressionConfig
 from amtcli.errors import ModelError

@@ -70,6 +70,7 @@ class TensorLayout:
 
 
 _MARK = object()
+_KEY_TYPES = (str, int, float, bool, type(None))
 
 
 MakeTensor = Callable[[TensorLayout], Any]
@@ -152,7 +153,7 @@ def _call(stack: list[Any]) -> Any:
         if not isinstance(storage, Storage):
             raise UnreadablePickleError("the numbers of a tensor are missing")
         return TensorLayout(storage, offset, sizes, strides)
-    if function.name == "_rebuild_parameter":
+    if function.name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
         return arguments[0]
     return Instance(function, arguments)
 
@@ -165,7 +166,7 @@ def _build(stack: list[Any], _: Any) -> None:
 
 
 def _set_items(target: Any, values: list[Any]) -> None:
-    if not all(type(key) in (str, int) for key in values[::2]):  # hashing others may recurse
+    if not all(type(key) in _KEY_TYPES for key in values[::2]):  # hashing others may recurse
         raise UnreadablePickleError("it has a dict with keys that are neither names nor numbers")
     pairs = dict(zip(values[::2], values[1::2], strict=True))
     if isinstance(target, Instance):

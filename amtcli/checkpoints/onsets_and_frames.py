@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from amtcli.checkpoints.inert_pickle import load_inert, module_tensors
+from amtcli.checkpoints.pickled_module import load_inert, module_tensors
 from amtcli.checkpoints.renaming import conv_stack, lstm, pair, renamed
 from amtcli.networks.onsets_and_frames import OnsetsAndFramesConfig
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from amtcli.checkpoints.inert_pickle import load_inert, module_tensors
+from amtcli.checkpoints.pickled_module import load_inert, module_tensors
 from amtcli.checkpoints.renaming import renamed
 from amtcli.decoders.frames import N_KEYS
 from amtcli.decoders.onset_peaks import OnsetPeaksConfig

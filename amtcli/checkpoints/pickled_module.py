@@ -80,6 +80,8 @@ def module_tensors(saved: Any) -> dict[str, Tensor]:
 def _read_zip(file: io.BytesIO) -> Any:
     with zipfile.ZipFile(file) as archive:
         members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+        if "constants.pkl" in members:
+            raise UnreadablePickleError("it is a TorchScript program, not a file of tensors")
         if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
             raise UnreadablePickleError("it is compressed, which PyTorch's files are not")
         if sum(info.file_size for info in members.values()) > len(file.getvalue()):
