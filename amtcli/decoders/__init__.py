@@ -5,6 +5,7 @@ A decoder is made for one recording and is incremental, so live transcription is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from amtcli.decoders.frames import FramesConfig, FramesDecoder
@@ -18,11 +19,11 @@ from amtcli.notes import Note, PedalSpan
 class Decoder(Protocol):
     """Turns the activations of one recording's windows, in order, into what was played."""
 
-    def feed(self, activations: Any, /) -> list[Note | PedalSpan]:
+    def feed(self, activations: Any, /) -> Sequence[Note | PedalSpan]:
         """Take the next window's activations (None: a silent one), return what is final."""
         ...
 
-    def close(self) -> list[Note | PedalSpan]:
+    def close(self) -> Sequence[Note | PedalSpan]:
         """End the recording, return the rest."""
         ...
 
