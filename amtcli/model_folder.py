@@ -174,19 +174,45 @@ def load_model(folder: Path) -> Model:
 
     Raises ModelError when the folder is not a whole, undamaged model.
     """
-    from amtcli.front_ends import FRONT_ENDS
-    from amtcli.networks import ARCHITECTURES
-
     config = read_config(folder)
-    path = folder / CONFIG_FILE
-    _decoder_parts(config, path)  # refused now, not after the first window has been computed
-    front_end_config, front_end = _parts(FRONT_ENDS, config.front_end, "front_end", path)
-    network_config, network = _parts(ARCHITECTURES, config.network, "network", path)
+    model = _build(config, folder, "cpu")
     tensors = _read_tensors(folder, config)
-    model = Model(config, folder, front_end(front_end_config), network(network_config))
-    modules = {"front_end": model.front_end, "network": model.network}
-    _load_tensors(modules, tensors, folder / WEIGHTS_FILE)
+    problems = misfits(model, tensors)
+    if problems:
+        raise ModelError(f"{folder / WEIGHTS_FILE} does not fit its {CONFIG_FILE}: {problems}")
+    for part, module in _modules(model).items():
+        module.load_state_dict(
+            {name: tensors[f"{part}.{name}"] for name in module.state_dict()}, strict=True
+        )
+        module.eval()
     return model
+
+
+def outline_model(config: ModelConfig, folder: Path) -> Model:
+    """Build a model whose network has shapes but neither weights nor memory for them.
+
+    Nothing in ``folder`` is read; it is what messages name. Raises ModelError for settings that
+    cannot be built.
+    """
+    return _build(config, folder, "meta")
+
+
+def misfits(model: Model, tensors: Mapping[str, Tensor]) -> str:
+    """Say in a few words where tensors are not those that a model needs; "" where they are."""
+    expected = {
+        f"{part}.{name}": tuple(tensor.shape)
+        for part, module in _modules(model).items()
+        for name, tensor in module.state_dict().items()
+    }
+    wrong = [f"{name} is missing" for name in expected.keys() - tensors.keys()]
+    wrong += [f"{name} is unexpected" for name in tensors.keys() - expected.keys()]
+    wrong += [
+        f"{name} is {tuple(tensors[name].shape)}, not {expected[name]}"
+        for name in expected.keys() & tensors.keys()
+        if tuple(tensors[name].shape) != expected[name]
+    ]
+    more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
+    return ", ".join(sorted(wrong)[:4]) + more
 
 
 def write_model(
@@ -292,29 +318,24 @@ def _check_dtype(tensors: Mapping[str, Tensor], dtype: str, path: Path) -> None:
             raise ModelError(f"{path}: tensor {name} is {found}, [weights] says {dtype}")
 
 
-def _load_tensors(modules: Mapping[str, nn.Module], tensors: dict[str, Tensor], path: Path) -> None:
-    """Load the tensors into the modules that their names begin with; no more, no less."""
-    expected = {
-        f"{part}.{name}": tensor.shape
-        for part, module in modules.items()
-        for name, tensor in module.state_dict().items()
-    }
-    wrong = [f"{name} is missing" for name in expected.keys() - tensors.keys()]
-    wrong += [f"{name} is unexpected" for name in tensors.keys() - expected.keys()]
-    wrong += [
-        f"{name} is {tuple(tensors[name].shape)}, not {tuple(expected[name])}"
-        for name in expected.keys() & tensors.keys()
-        if tensors[name].shape != expected[name]
-    ]
-    if wrong:
-        shown = ", ".join(sorted(wrong)[:4])
-        more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
-        raise ModelError(f"{path} does not fit its {CONFIG_FILE}: {shown}{more}")
-    for part, module in modules.items():
-        module.load_state_dict(
-            {name: tensors[f"{part}.{name}"] for name in module.state_dict()}, strict=True
-        )
-        module.eval()
+def _build(config: ModelConfig, folder: Path, network_device: str) -> Model:
+    import torch
+
+    from amtcli.front_ends import FRONT_ENDS
+    from amtcli.networks import ARCHITECTURES
+
+    path = folder / CONFIG_FILE
+    _decoder_parts(config, path)  # refused now, not after the first window has been computed
+    front_end_config, front_end = _parts(FRONT_ENDS, config.front_end, "front_end", path)
+    network_config, network = _parts(ARCHITECTURES, config.network, "network", path)
+    with torch.device(network_device):
+        built = network(network_config)
+    return Model(config, folder, front_end(front_end_config), built)
+
+
+def _modules(model: Model) -> dict[str, nn.Module]:
+    """Front-end and network by the names that their tensors begin with."""
+    return {"front_end": model.front_end, "network": model.network}
 
 
 def _own_copy(tensor: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ def test_a_configuration_that_does_not_fit_is_refused(folder, old, new, message)
         ("n_in = 3\n", "", r"key 'n_in' is missing in \[network\]"),
         ('architecture = "toy-linear"', "", r"key 'architecture' is missing in \[network\]"),
         ('"toy-linear"', '"mlp"', r"unknown architecture 'mlp' in \[network\] \(known: .*toy-lin"),
-        ('"toy-gain"', '"cqt"', r"unknown kind 'cqt' in \[front_end\]"),
+        ('"toy-gain"', '"no-such-kind"', r"unknown kind 'no-such-kind' in \[front_end\]"),
         ("threshold = 0.5", "threshold = 2.0", r"\[decoder\]: threshold is 2.0"),
         ("n_in = 3", "n_in = 4", r"network.map.weight is \(2, 3\), not \(2, 4\)"),
         ('dtype = "float32"', 'dtype = "float16"', "is float32.* says float16"),
