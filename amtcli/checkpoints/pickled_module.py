@@ -30,6 +30,7 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _PICKLE_START = b"\x80"
 _MAX_PICKLE_BYTES = 1 << 24
 _MAX_ENTRIES = 100_000
+_MAX_NAME_LENGTH = 1000
 _MAX_DIMENSIONS = 16
 
 
@@ -130,13 +131,24 @@ def _named_tensors(root: Any) -> Iterator[tuple[str, Any]]:
         prefix, module = waiting.pop()
         if not isinstance(module, Instance):
             continue
-        tensors = _entries(module, "_parameters") + _entries(module, "_buffers")
+        passing = _names_of_passing_buffers(module)
+        tensors = _entries(module, "_parameters") + [
+            (name, x) for name, x in _entries(module, "_buffers") if name not in passing
+        ]
         modules = _entries(module, "_modules")
         n_entries += len(tensors) + len(modules)
-        if n_entries > _MAX_ENTRIES:
-            raise ModelError(f"a module with more than {_MAX_ENTRIES} parts is not read")
+        if n_entries > _MAX_ENTRIES or len(prefix) > _MAX_NAME_LENGTH:
+            raise ModelError("a checkpoint with so many modules within modules is not read")
         yield from ((prefix + name, tensor) for name, tensor in tensors)
         waiting += [(f"{prefix}{name}.", child) for name, child in reversed(modules)]
+
+
+def _names_of_passing_buffers(module: Instance) -> list[Any]:
+    """Names in the set of the buffers that a module does not put into its state_dict."""
+    names = module.state.get("_non_persistent_buffers_set")
+    if isinstance(names, Instance) and isinstance(names.arguments, tuple) and names.arguments:
+        return names.arguments[0] if isinstance(names.arguments[0], list) else []
+    return []
 
 
 def _entries(module: Instance, kind: str) -> list[tuple[str, Any]]:
