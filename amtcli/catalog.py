@@ -149,7 +149,7 @@ def pull(
 def _fetch_tensors(
     name: str, weights: PublishedWeights, offline: bool, on_progress: ProgressCallback | None
 ) -> dict[str, Tensor]:
-    from amtcli.checkpoints import READERS
+    from amtcli.checkpoints import ORIGINS
 
     offline = offline or os.environ.get("AMT_OFFLINE", "") not in ("", "0")
     with tempfile.TemporaryDirectory(prefix="amt-") as downloads:
@@ -159,7 +159,7 @@ def _fetch_tensors(
             )
         except ModelError as error:
             raise _unreachable(name, offline, error) from error
-        return READERS[weights.checkpoint](checkpoint)
+        return ORIGINS[weights.checkpoint].read(checkpoint)
 
 
 def _names() -> list[str]:

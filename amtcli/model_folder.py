@@ -6,7 +6,7 @@ its tables maps onto one frozen dataclass, every key is required, and an unknown
 Tensor names begin with ``front_end.`` or ``network.``, and are loaded strictly.
 
 A model whose weights are published elsewhere has ``[weights]`` with ``checkpoint`` (a name in
-``amtcli.checkpoints.READERS``) and ``[[weights.sources]]`` in place of ``file`` and ``sha256``;
+``amtcli.checkpoints.ORIGINS``) and ``[[weights.sources]]`` in place of ``file`` and ``sha256``;
 ``amtcli.catalog`` turns it into a whole folder.
 """
 

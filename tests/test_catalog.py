@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def shipped(tmp_path, monkeypatch):
     monkeypatch.setattr(catalog, "shipped_folder", lambda: folder)
     monkeypatch.setenv("AMT_MODEL_DIR", str(tmp_path / "data"))
     monkeypatch.delenv("AMT_OFFLINE", raising=False)
-    monkeypatch.setitem(checkpoints.READERS, "toy", lambda path: torch.load(path))
+    monkeypatch.setitem(checkpoints.ORIGINS, "toy", SimpleNamespace(read=torch.load))
     publish(tmp_path, folder, gain=2.0)
     return folder
 
@@ -192,7 +193,7 @@ def test_an_interrupted_pull_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(checkpoints.READERS, "toy", interrupt)
+    monkeypatch.setitem(checkpoints.ORIGINS, "toy", SimpleNamespace(read=interrupt))
     with pytest.raises(KeyboardInterrupt):
         resolve(NAME)
     assert list_models()[0].state == "available"
@@ -280,7 +281,7 @@ def test_the_shipped_models_can_be_read(monkeypatch):
         assert config.provenance.name == name
         assert (folder / name / "README.md").read_text().startswith(f"# {name}\n")
         if isinstance(config.weights, PublishedWeights):
-            assert config.weights.checkpoint in checkpoints.READERS
+            assert config.weights.checkpoint in checkpoints.ORIGINS
             assert dataclasses.asdict(config)["weights"]["dtype"] == "float32"
 
 

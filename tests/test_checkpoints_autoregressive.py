@@ -7,7 +7,7 @@ import torch
 from autoregressive_model import FRONT_END, NETWORK
 from filled import as_module, filled_state
 
-from amtcli.checkpoints.autoregressive import network_config, read_checkpoint
+from amtcli.checkpoints.autoregressive import ORIGIN, network_config
 from amtcli.errors import ModelError
 from amtcli.front_ends.log_mel import mel_filters
 from amtcli.networks.autoregressive import Autoregressive, AutoregressiveConfig
@@ -41,7 +41,7 @@ def state():
 def test_both_kinds_fill_the_network_exactly(tmp_path, state, save):
     path = tmp_path / "model.pt"
     torch.save(save(state), path)
-    tensors = read_checkpoint(path)
+    tensors = ORIGIN.read(path)
     expected = {f"network.{name}" for name in Autoregressive(NETWORK).state_dict()}
     assert tensors.keys() == expected
     assert torch.equal(
@@ -55,7 +55,7 @@ def test_both_kinds_fill_the_network_exactly(tmp_path, state, save):
 def test_the_network_is_told_by_its_tensors(tmp_path, state):
     state["acoustic_model.cnn.3.weight"] = state["acoustic_model.cnn.3.weight"][:, :, :1]
     torch.save(as_module(state), tmp_path / "model.pt")
-    config = network_config(read_checkpoint(tmp_path / "model.pt"))
+    config = network_config(ORIGIN.read(tmp_path / "model.pt"))
     assert config == AutoregressiveConfig(229, 2, 1, (3, 1, 3))
 
 
@@ -66,7 +66,7 @@ def test_missing_and_unexpected_tensors_are_named(tmp_path, state):
     with pytest.raises(
         ModelError, match=r"class_embedding\.weight is missing, velocity\.weight is unexpected"
     ):
-        read_checkpoint(tmp_path / "model.pt")
+        ORIGIN.read(tmp_path / "model.pt")
 
 
 @pytest.mark.parametrize("key", ["melspectrogram.stft.forward_basis", "melspectrogram.mel_basis"])
@@ -74,4 +74,4 @@ def test_another_front_end_is_refused(tmp_path, state, key):
     state[key] = state[key] * 1.01
     torch.save(as_module(state), tmp_path / "model.pt")
     with pytest.raises(ModelError, match=f"{key} is not that of the published front-end"):
-        read_checkpoint(tmp_path / "model.pt")
+        ORIGIN.read(tmp_path / "model.pt")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from filled import as_module, filled_state
 
-from amtcli.checkpoints.onsets_and_frames import network_config, read_checkpoint
+from amtcli.checkpoints.onsets_and_frames import ORIGIN, network_config
 from amtcli.errors import ModelError
 from amtcli.networks.onsets_and_frames import OnsetsAndFrames, OnsetsAndFramesConfig
 
@@ -21,7 +21,7 @@ def state():
 def test_a_whole_module_fills_the_network_exactly(tmp_path, state):
     assert len(state) == 126
     torch.save(as_module(state), tmp_path / "model.pt")
-    tensors = read_checkpoint(tmp_path / "model.pt")
+    tensors = ORIGIN.read(tmp_path / "model.pt")
     config = network_config(tensors)
     assert config == OnsetsAndFramesConfig(n_mels=229, complexity=2)
     expected = OnsetsAndFrames(config).state_dict()
@@ -38,7 +38,7 @@ def test_another_network_is_refused(tmp_path, state):
     del state["velocity_stack.1.bias"]
     torch.save(as_module(state), tmp_path / "model.pt")
     with pytest.raises(ModelError, match=r"velocity_stack\.1\.bias is missing"):
-        read_checkpoint(tmp_path / "model.pt")
+        ORIGIN.read(tmp_path / "model.pt")
     torch.save({"state": 1}, tmp_path / "model.pt")
     with pytest.raises(ModelError, match=r"is missing, .* and 122 more"):
-        read_checkpoint(tmp_path / "model.pt")
+        ORIGIN.read(tmp_path / "model.pt")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from amtcli.checkpoints import READERS
-from amtcli.checkpoints.onsets_velocities import network_config, read_checkpoint
+from amtcli.checkpoints import ORIGINS
+from amtcli.checkpoints.onsets_velocities import ORIGIN, network_config
 from amtcli.errors import ModelError
 
 PARITY = Path(__file__).parent / "data" / "parity" / "onsets_velocities.npz"
@@ -34,8 +34,8 @@ def saved(tmp_path, content):
 def test_every_tensor_has_its_place(tmp_path, state):
     for number, tensor in enumerate(state.values()):
         tensor += number
-    tensors = read_checkpoint(saved(tmp_path, state))
-    assert READERS["onsets_velocities"] is read_checkpoint
+    tensors = ORIGIN.read(saved(tmp_path, state))
+    assert ORIGINS["onsets_velocities"] is ORIGIN
     assert len(tensors) == 564
     assert len({float(tensor.flatten()[0]) for tensor in tensors.values()}) == 564
     for ours, theirs in (
@@ -52,7 +52,7 @@ def test_every_tensor_has_its_place(tmp_path, state):
 def test_images_one_column_wide_become_maps(tmp_path, state):
     state["stem.6.conv.weight"] += torch.arange(1408)[:, None, None, None]
     state["onset_stages.0.0.6.weight"] += torch.arange(88)[:, None]
-    tensors = read_checkpoint(saved(tmp_path, state))
+    tensors = ORIGIN.read(saved(tmp_path, state))
     keys = tensors["network.stem.keys.0.weight"]
     assert keys.shape == (16, 88, 229)
     assert float(keys[3, 5, 7]) == 3 * 88 + 5
@@ -65,10 +65,10 @@ def test_images_one_column_wide_become_maps(tmp_path, state):
 def test_missing_and_unexpected_tensors_are_named(tmp_path, state):
     state["stem.9.weight"] = state.pop("stem.0.weight")
     with pytest.raises(ModelError, match=r"stem\.0\.weight is missing.*stem\.9\.weight is unexp"):
-        read_checkpoint(saved(tmp_path, state))
+        ORIGIN.read(saved(tmp_path, state))
 
 
 def test_impossible_shapes_are_named(tmp_path, state):
     state["stem.6.conv.weight"] = torch.zeros(7)
     with pytest.raises(ModelError, match=r"stem\.keys\.0\.weight cannot have shape \(7,\)"):
-        read_checkpoint(saved(tmp_path, state))
+        ORIGIN.read(saved(tmp_path, state))

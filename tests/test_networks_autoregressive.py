@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from autoregressive_model import NETWORK, fill, log_mel
 from filled import audio, filled_state
 
-from amtcli.checkpoints.autoregressive import read_checkpoint
+from amtcli.checkpoints.autoregressive import ORIGIN
 from amtcli.decoders.note_states import OFF, ONSET
 from amtcli.networks.autoregressive import Autoregressive, AutoregressiveConfig, StateFrames
 from amtcli.networks.conv_stack import ConvStackStream
@@ -32,7 +32,7 @@ def network(stored, tmp_path_factory):
     torch.save({"model_state_dict": filled_state(wanted)}, path)
     network = Autoregressive(NETWORK)
     network.load_state_dict(
-        {name.removeprefix("network."): t for name, t in read_checkpoint(path).items()}
+        {name.removeprefix("network."): t for name, t in ORIGIN.read(path).items()}
     )
     return network.eval()
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from filled import audio, filled_state
 
-from amtcli.checkpoints.hcqt_hppnet import network_config, read_checkpoint
+from amtcli.checkpoints.hcqt_hppnet import ORIGIN, network_config
 from amtcli.engine import Engine, EngineOptions
 from amtcli.errors import ModelError
 from amtcli.model_folder import (
@@ -89,7 +89,7 @@ def test_sizes_have_the_authors_parameters(lstm_width, n_parameters):
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_logits_equal_the_authors(parity, author_state, prefix, tmp_path):
     torch.save({prefix + name: t for name, t in author_state.items()}, tmp_path / "best.pth")
-    tensors = read_checkpoint(tmp_path / "best.pth")
+    tensors = ORIGIN.read(tmp_path / "best.pth")
     assert network_config(tensors) == HcqtHppnetConfig(3, 24, 48)
     network = HcqtHppnet(network_config(tensors)).eval()
     network.load_state_dict({name.removeprefix("network."): t for name, t in tensors.items()})
@@ -107,12 +107,12 @@ def test_a_checkpoint_of_another_network_is_refused(author_state, tmp_path):
     missing = {name: t for name, t in author_state.items() if name != "adapter.bias"}
     torch.save(missing | {"head_pedal.proj.bias": torch.zeros(1)}, path)
     with pytest.raises(ModelError, match=r"adapter\.bias is missing, head_pedal\.proj\.bias"):
-        read_checkpoint(path)
+        ORIGIN.read(path)
 
 
 def test_a_model_folder_goes_through_the_engine(author_state, tmp_path):
     torch.save(author_state, tmp_path / "best.pth")
-    write_model(tmp_path / "model", CONFIG, read_checkpoint(tmp_path / "best.pth"))
+    write_model(tmp_path / "model", CONFIG, ORIGIN.read(tmp_path / "best.pth"))
     engine = Engine(load_model(tmp_path / "model"), EngineOptions(device="cpu"))
     (result,) = engine.transcribe([Recording("tones", audio(40000), 16000)])
     assert result.error is None

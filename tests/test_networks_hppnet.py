@@ -11,7 +11,7 @@ import soundfile
 import torch
 from filled import audio, filled_state, random_maps
 
-from amtcli.checkpoints.hppnet import network_config, our_names, read_checkpoint
+from amtcli.checkpoints.hppnet import ORIGIN, network_config, our_names
 from amtcli.decoders.frames import FrameActivations, FramesConfig, decode_frames
 from amtcli.engine import Engine, EngineOptions
 from amtcli.model_folder import load_model, read_config, write_model
@@ -40,7 +40,7 @@ def published(shared_data):
 @pytest.fixture(scope="module")
 def tiny_folder(published, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "hppnet-tiny"
-    write_model(folder, read_config(SHIPPED), read_checkpoint(published))
+    write_model(folder, read_config(SHIPPED), ORIGIN.read(published))
     return folder
 
 
@@ -92,7 +92,7 @@ def test_published_weights_give_the_authors_probabilities_from_audio(parity, tin
 
 
 def test_sizes_are_told_from_a_checkpoint(published):
-    assert network_config(read_checkpoint(published)) == SIZES["published-tiny"]
+    assert network_config(ORIGIN.read(published)) == SIZES["published-tiny"]
 
 
 def test_harmonics_gathered_in_one_product_equal_the_convolutions():

@@ -10,7 +10,7 @@ from filled import audio, filled_state
 from hpt_checkpoint import published, stored
 from toy_folder import CONFIG
 
-from amtcli.checkpoints.hpt import DECODER, FRONT_END, network_config, read_checkpoint
+from amtcli.checkpoints.hpt import DECODER, FRONT_END, ORIGIN, network_config
 from amtcli.decoders.regression import RegressionDecoder
 from amtcli.engine import Engine, EngineOptions
 from amtcli.front_ends.log_mel import LogMel
@@ -55,7 +55,7 @@ def n_parameters(network):
 def published_tensors(tmp_path_factory):
     path = tmp_path_factory.mktemp("hpt") / "published.pth"
     torch.save(published(), path)
-    return read_checkpoint(path)
+    return ORIGIN.read(path)
 
 
 def test_sizes_are_the_published_ones(published_tensors):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from autoregressive_model import fill, write_folder
 from filled import as_module, audio, filled_state, random_maps
 
-from amtcli.checkpoints.onsets_and_frames import read_checkpoint
+from amtcli.checkpoints.onsets_and_frames import ORIGIN
 from amtcli.decoders.frames import FrameActivations, FramesConfig, decode_frames
 from amtcli.engine import Engine, EngineOptions
 from amtcli.model_folder import load_model
@@ -44,7 +44,7 @@ def network(stored, tmp_path_factory):
     torch.save(as_module(filled_state(json.loads(str(stored["shapes"])))), path)
     network = OnsetsAndFrames(SMALL)
     network.load_state_dict(
-        {name.removeprefix("network."): t for name, t in read_checkpoint(path).items()}
+        {name.removeprefix("network."): t for name, t in ORIGIN.read(path).items()}
     )
     return network.eval()
 

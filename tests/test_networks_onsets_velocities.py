@@ -14,8 +14,8 @@ from toy_folder import CONFIG
 from amtcli.checkpoints.onsets_velocities import (
     DECODER,
     FRONT_END,
+    ORIGIN,
     network_config,
-    read_checkpoint,
 )
 from amtcli.decoders.onset_peaks import decode_onset_peaks
 from amtcli.engine import Engine, EngineOptions
@@ -45,7 +45,7 @@ def small(seed=0):
 def published_tensors(tmp_path_factory):
     path = tmp_path_factory.mktemp("onsets_velocities") / "published.torch"
     torch.save(filled_state(json.loads(str(np.load(PARITY)["shapes"]))), path)
-    return read_checkpoint(path)
+    return ORIGIN.read(path)
 
 
 def test_sizes_are_the_published_ones(published_tensors):

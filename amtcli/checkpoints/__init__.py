@@ -1,31 +1,27 @@
 """Checkpoints as their authors publish them, one file per origin, to tensors of our own names.
 
-A reader takes the path of a checkpoint and returns tensors named ``front_end.…`` and
-``network.…``, or raises ModelError. Nothing in a checkpoint is ever executed. A new origin is
-added to ``READERS`` and nowhere else.
+An origin tells its files by the names of their tensors, and turns these into tensors named
+``front_end.…`` and ``network.…``. Nothing in a checkpoint is ever executed. A new origin is added
+to ``ORIGINS`` and nowhere else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from amtcli.checkpoints.autoregressive import ORIGIN as AUTOREGRESSIVE
+from amtcli.checkpoints.hcqt_hppnet import ORIGIN as HCQT_HPPNET
+from amtcli.checkpoints.hppnet import ORIGIN as HPPNET
+from amtcli.checkpoints.hpt import ORIGIN as HPT
+from amtcli.checkpoints.onsets_and_frames import ORIGIN as ONSETS_AND_FRAMES
+from amtcli.checkpoints.onsets_velocities import ORIGIN as ONSETS_VELOCITIES
+from amtcli.checkpoints.origin import Origin
+from amtcli.checkpoints.transkun import ORIGIN as TRANSKUN
 
-from torch import Tensor
-
-from amtcli.checkpoints.autoregressive import read_checkpoint as read_autoregressive
-from amtcli.checkpoints.hcqt_hppnet import read_checkpoint as read_hcqt_hppnet
-from amtcli.checkpoints.hppnet import read_checkpoint as read_hppnet
-from amtcli.checkpoints.hpt import read_checkpoint as read_hpt
-from amtcli.checkpoints.onsets_and_frames import read_checkpoint as read_onsets_and_frames
-from amtcli.checkpoints.onsets_velocities import read_checkpoint as read_onsets_velocities
-from amtcli.checkpoints.transkun import read_checkpoint as read_transkun
-
-READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
-    "autoregressive": read_autoregressive,
-    "hcqt_hppnet": read_hcqt_hppnet,
-    "hppnet": read_hppnet,
-    "hpt": read_hpt,
-    "onsets_and_frames": read_onsets_and_frames,
-    "onsets_velocities": read_onsets_velocities,
-    "transkun": read_transkun,
+ORIGINS: dict[str, Origin] = {
+    "autoregressive": AUTOREGRESSIVE,
+    "hcqt_hppnet": HCQT_HPPNET,
+    "hppnet": HPPNET,
+    "hpt": HPT,
+    "onsets_and_frames": ONSETS_AND_FRAMES,
+    "onsets_velocities": ONSETS_VELOCITIES,
+    "transkun": TRANSKUN,
 }

@@ -9,19 +9,26 @@ how many frames its labels were shifted.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from amtcli.checkpoints.pickled_module import load_inert, module_tensors
+from amtcli.checkpoints.origin import Expected, Origin, Settings, tensors_under
 from amtcli.checkpoints.renaming import conv_stack, lstm, pair, renamed
+from amtcli.decoders.note_states import NoteStatesConfig
 from amtcli.errors import ModelError
 from amtcli.front_ends.log_mel import LogMelConfig, mel_filters
 from amtcli.networks.autoregressive import AutoregressiveConfig
+from amtcli.windows import FastWindow, WindowConfig
 
 N_MELS = 229  # fixed in the programs
+WINDOW_SAMPLES = 2048  # where the front-end's constants are not in the file
+WINDOW_FRAMES = 640
+VELOCITY = 64  # of every note; the network does not tell
+ONLINE_BOOST = 2.0  # online_amt's; low-latency-amt takes the likeliest state
 
 _NAMES = {
     **conv_stack("network.acoustic", "acoustic_model"),
@@ -31,20 +38,6 @@ _NAMES = {
 }
 _FOURIER_KEY = "melspectrogram.stft.forward_basis"
 _MEL_KEY = "melspectrogram.mel_basis"
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read a checkpoint of either program into tensors with our names.
-
-    Raises ModelError when it is none, or when its front-end is not the published one.
-    """
-    saved = load_inert(path)
-    if isinstance(saved, Mapping) and "model_state_dict" in saved:
-        saved = saved["model_state_dict"]
-    state = module_tensors(saved)
-    tensors = renamed(state, _NAMES, (_FOURIER_KEY, _MEL_KEY), path)
-    _check_constants(state, path)
-    return tensors
 
 
 def network_config(tensors: Mapping[str, Tensor]) -> AutoregressiveConfig:
@@ -74,11 +67,11 @@ def _check_constants(state: Mapping[str, Tensor], path: Path) -> None:
             raise ModelError(f"{path}: {key} is not that of the published front-end")
 
 
-def _front_end(window_samples: int) -> LogMelConfig:
+def _front_end(window_samples: int, hop_samples: int = 512) -> LogMelConfig:
     return LogMelConfig(
         sample_rate_hz=16000,
         window_samples=window_samples,
-        hop_samples=512,
+        hop_samples=hop_samples,
         n_mels=N_MELS,
         f_min_hz=30.0,
         f_max_hz=8000.0,
@@ -89,3 +82,61 @@ def _front_end(window_samples: int) -> LogMelConfig:
         floor=1e-5,
         dynamic_range_db=math.inf,
     )
+
+
+def _find(saved: Any) -> dict[str, Tensor]:
+    return tensors_under(saved, "model_state_dict", "state_dict")
+
+
+def _expected(_: Collection[str]) -> Expected:
+    return Expected(frozenset(_NAMES.values()), frozenset((_FOURIER_KEY, _MEL_KEY)))
+
+
+def _convert(found: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    _check_constants(found, path)
+    return renamed(found, _NAMES)
+
+
+def _describe(tensors: Mapping[str, Tensor], saved: Any, options: Mapping[str, int]) -> Settings:
+    found = _find(saved)
+    window_samples = found[_FOURIER_KEY].shape[-1] if _FOURIER_KEY in found else WINDOW_SAMPLES
+    hop_samples = options["hop_samples"]
+    front_end = _front_end(window_samples, hop_samples)
+    is_online = isinstance(saved, dict) and "model_complexity_conv" in saved
+    decoder = NoteStatesConfig(
+        sample_rate_hz=front_end.sample_rate_hz,
+        hop_samples=hop_samples,
+        label_shift_frames=options["label_shift_frames"],
+        onset_boost=ONLINE_BOOST if is_online else 1.0,
+        velocity=VELOCITY,
+    )
+    return Settings(
+        network=("autoregressive", network_config(tensors)),
+        front_end=("log_mel", front_end),
+        window=_window(window_samples, hop_samples),
+        decoder=("note_states", decoder),
+    )
+
+
+def _window(window_samples: int, hop_samples: int) -> WindowConfig:
+    """Leave to the neighbours what a frame hears around itself; more overlap changes nothing."""
+    margin_frames = -(-window_samples // (2 * hop_samples)) + 4
+    margin, length = margin_frames * hop_samples, WINDOW_FRAMES * hop_samples
+    own = length - 2 * margin
+    return WindowConfig(length, own, margin, FastWindow(own, margin))
+
+
+ORIGIN = Origin(
+    title="the multi-state autoregressive network (online_amt, low-latency-amt)",
+    home="https://github.com/jdasam/online_amt, https://github.com/jdasam/low-latency-amt",
+    trained="MAESTRO, note ends extended by the sustain pedal; velocities are not told",
+    hears=(
+        "It hears a few frames ahead and remembers what came before, across windows: however a "
+        "recording is cut, the notes are the same. It can transcribe live."
+    ),
+    find=_find,
+    expected=_expected,
+    convert=_convert,
+    describe=_describe,
+    options={"hop_samples": 512, "label_shift_frames": 0},
+)

@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from amtcli.checkpoints.pickled_module import load_inert, module_tensors
+from amtcli.checkpoints.origin import Expected, Origin, Settings, tensors_under
 from amtcli.checkpoints.renaming import lstm, pair, renamed
+from amtcli.decoders.frames import FramesConfig
+from amtcli.front_ends.hcqt import HcqtConfig
 from amtcli.networks.hcqt_hppnet import HcqtHppnetConfig
 from amtcli.networks.hppnet import HEADS
+from amtcli.windows import FastWindow, WindowConfig
+
+FRONT_END = HcqtConfig(
+    sample_rate_hz=16000,
+    hop_samples=256,
+    n_bins=88,
+    bins_per_octave=12,
+    f_min_hz=27.5,
+    harmonics=(0.5, 1.0, 2.0),
+    dynamic_range_db=80.0,
+)
+# 10.24 s, as in training, of which 1.28 s at either end are left to the neighbours.
+WINDOW = WindowConfig(163840, 122880, 20480, FastWindow(143360, 10240))
+DECODER = FramesConfig(
+    sample_rate_hz=16000,
+    hop_samples=256,
+    onset_threshold=0.5,
+    onset_peaks=False,
+    confirmation_threshold=0.3,
+    frame_threshold=0.5,
+    offset_threshold=0.3,
+    held_threshold=0.85,
+    shortest_frames=3,
+    velocity_scale=127,
+)
 
 _CONVOLUTIONS = {
     **{f"network.stem.{i}": f"conv_block.{3 * i}" for i in range(3)},
@@ -20,8 +48,7 @@ _CONVOLUTIONS = {
 }
 
 
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read a checkpoint into tensors with our names. Raises ModelError when it is none."""
+def _our_names() -> dict[str, str]:
     names: dict[str, str] = {}
     for ours, theirs in _CONVOLUTIONS.items():
         names |= pair(ours, theirs)
@@ -29,8 +56,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         ours, theirs = f"network.heads.{head}", f"head_{head}"
         names |= lstm(f"{ours}.lstm", f"{theirs}.lstm", ("_l0", "_l0_reverse"))
         names |= pair(f"{ours}.output", f"{theirs}.proj")
-    tensors = renamed(module_tensors(load_inert(path)), names, (), path)
-    return {name: _time_first(tensor) for name, tensor in tensors.items()}
+    return names
+
+
+_NAMES = _our_names()
 
 
 def network_config(tensors: Mapping[str, Tensor]) -> HcqtHppnetConfig:
@@ -46,3 +75,39 @@ def network_config(tensors: Mapping[str, Tensor]) -> HcqtHppnetConfig:
 def _time_first(tensor: Tensor) -> Tensor:
     """Swap the axes of a kernel: theirs are frequency and time, ours time and frequency."""
     return tensor.transpose(2, 3).contiguous() if tensor.dim() == 4 else tensor
+
+
+def _find(saved: Any) -> dict[str, Tensor]:
+    return tensors_under(saved, "model_state_dict", "state_dict")
+
+
+def _expected(_: Collection[str]) -> Expected:
+    return Expected(frozenset(_NAMES.values()))
+
+
+def _convert(found: Mapping[str, Tensor], _: Path) -> dict[str, Tensor]:
+    return {name: _time_first(tensor) for name, tensor in renamed(found, _NAMES).items()}
+
+
+def _describe(tensors: Mapping[str, Tensor], _: Any, __: Mapping[str, int]) -> Settings:
+    return Settings(
+        network=("hcqt_hppnet", network_config(tensors)),
+        front_end=("hcqt", FRONT_END),
+        window=WINDOW,
+        decoder=("frames", DECODER),
+    )
+
+
+ORIGIN = Origin(
+    title="AMT_Piano's HPPNet on a harmonic constant-Q spectrogram",
+    home="https://github.com/JavierVillatoro/AMT_Piano",
+    trained="a part of MAESTRO v3.0.0, note ends not extended by the pedal",
+    hears=(
+        "Its normalisation averages over the whole window, its LSTMs run over it in both "
+        "directions, and the front-end scales each channel by the window's greatest value."
+    ),
+    find=_find,
+    expected=_expected,
+    convert=_convert,
+    describe=_describe,
+)

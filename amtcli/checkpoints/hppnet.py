@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from amtcli.checkpoints.pickled_module import load_inert, module_tensors
+from amtcli.checkpoints.origin import Expected, Origin, Settings, tensors_under
 from amtcli.checkpoints.renaming import lstm, pair, renamed
+from amtcli.decoders.frames import FramesConfig
+from amtcli.front_ends.cqt import CqtConfig
 from amtcli.networks.hppnet import HEADS, HppnetConfig
+from amtcli.windows import FastWindow, WindowConfig
+
+# One channel; the published weights have a short-time spectrum beside it.
+FRONT_END = CqtConfig(
+    sample_rate_hz=16000,
+    hop_samples=320,
+    n_bins=352,
+    bins_per_octave=48,
+    f_min_hz=27.5 / 2 ** (1 / 24),  # two bins below A0
+    dynamic_range_db=80.0,
+    stft_window_samples=0,
+    stft_f_max_hz=4186 * 2 ** (1 / 24),
+)
+STFT_WINDOW_SAMPLES = 512
+# 20.48 s, as in training, of which 2.56 s at either end are left to the neighbours.
+WINDOW = WindowConfig(327680, 245760, 40960, FastWindow(286720, 20480))
+DECODER = FramesConfig(
+    sample_rate_hz=16000,
+    hop_samples=320,
+    onset_threshold=0.4,
+    onset_peaks=True,
+    confirmation_threshold=0.0,
+    frame_threshold=0.4,
+    offset_threshold=1.0,  # with held_threshold 0: offsets end nothing
+    held_threshold=0.0,
+    shortest_frames=1,
+    velocity_scale=128,
+)
 
 _TRUNK = {
     **{f"stem.{i}": f"{name}.0" for i, name in enumerate(("block_1", "block_2", "block_2_5"))},
@@ -18,12 +50,6 @@ _TRUNK = {
     "key_octaves": "block_5.0",
     **{f"times.{i}": f"block_{i + 6}.0" for i in range(3)},
 }
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read a checkpoint into tensors with our names. Raises ModelError when it is none."""
-    state = module_tensors(load_inert(path))
-    return renamed(state, our_names(state), (), path)
 
 
 def our_names(state: Collection[str]) -> dict[str, str]:
@@ -63,3 +89,41 @@ def _part_names(ours: str, theirs: str, heads: tuple[str, ...]) -> dict[str, str
         names |= lstm(f"{ours}.heads.{head}.lstm", f"{their_head}.lstm.rnn", ("_l0", "_l0_reverse"))
         names |= pair(f"{ours}.heads.{head}.output", f"{their_head}.linear")
     return names
+
+
+def _find(saved: Any) -> dict[str, Tensor]:
+    return tensors_under(saved, "model_state_dict", "state_dict")
+
+
+def _expected(found: Collection[str]) -> Expected:
+    return Expected(frozenset(our_names(found).values()))
+
+
+def _convert(found: Mapping[str, Tensor], _: Path) -> dict[str, Tensor]:
+    return renamed(found, our_names(found))
+
+
+def _describe(tensors: Mapping[str, Tensor], _: Any, __: Mapping[str, int]) -> Settings:
+    config = network_config(tensors)
+    stft_window_samples = STFT_WINDOW_SAMPLES if config.n_input_channels == 2 else 0
+    return Settings(
+        network=("hppnet", config),
+        front_end=("cqt", replace(FRONT_END, stft_window_samples=stft_window_samples)),
+        window=WINDOW,
+        decoder=("frames", DECODER),
+    )
+
+
+ORIGIN = Origin(
+    title="HPPNet",
+    home="https://github.com/WX-Wei/HPPNet",
+    trained="MAESTRO, note ends extended by the sustain pedal",
+    hears=(
+        "Its normalisation averages over the whole window, its LSTMs run over it in both "
+        "directions, and the front-end's floor lies 80 dB below the window's greatest value."
+    ),
+    find=_find,
+    expected=_expected,
+    convert=_convert,
+    describe=_describe,
+)

@@ -9,14 +9,14 @@ those of the authors' own inference.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from amtcli.checkpoints.pickled_module import load_inert, module_tensors
+from amtcli.checkpoints.origin import Expected, Origin, Settings, tensors_under
 from amtcli.checkpoints.renaming import renamed
 from amtcli.decoders.regression import RegressionConfig
 from amtcli.errors import ModelError
@@ -75,24 +75,6 @@ _NORM = (*_LAYER, "running_mean", "running_var", "num_batches_tracked")
 _RECURRENT = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read the published checkpoint, or one of training, into tensors with our names.
-
-    Raises ModelError when it is none: tensors are missing or left over, or its front-end is not
-    the published one.
-    """
-    saved = load_inert(path)
-    model = saved.get("model") if isinstance(saved, Mapping) else None
-    if not isinstance(model, Mapping):
-        raise ModelError(f"{path} holds no 'model', as checkpoints of Kong et al. do")
-    tensors = {}
-    for part, state in _parts(model).items():
-        names = _NOTE_NAMES if part == "notes" else _PEDAL_NAMES
-        tensors.update(renamed(state, names, _CONSTANTS, path))
-        _check_constants(state, path)
-    return tensors
-
-
 def network_config(tensors: Mapping[str, Tensor]) -> HptConfig:
     """Tell the parts and sizes of the network from its tensors (our names)."""
     notes, pedals = (f"network.{part}.norm.weight" in tensors for part in ("notes", "pedals"))
@@ -111,14 +93,46 @@ def network_config(tensors: Mapping[str, Tensor]) -> HptConfig:
     )
 
 
-def _parts(model: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
-    """Return the state dicts by the parts that they are for."""
-    both = {"notes": model.get("note_model"), "pedals": model.get("pedal_model")}
-    if any(state is not None for state in both.values()):
-        return {part: module_tensors(state) for part, state in both.items()}
-    state = module_tensors(model)
-    is_pedal = any(name.startswith("reg_pedal_") for name in state)
-    return {"pedals" if is_pedal else "notes": state}
+def _find(saved: Any) -> dict[str, Tensor]:
+    """Gather both networks, their names beginning with ``note_model.`` and ``pedal_model.``."""
+    model = saved.get("model", saved) if isinstance(saved, dict) else saved
+    if isinstance(model, dict) and any(key in model for key in _PARTS):
+        states = {key: tensors_under(model.get(key)) for key in _PARTS}
+    else:
+        state = tensors_under(model)
+        is_pedal = any(name.startswith("reg_pedal_") for name in state)
+        states = {"pedal_model" if is_pedal else "note_model": state}
+    return {f"{part}.{name}": x for part, state in states.items() for name, x in state.items()}
+
+
+def _found_parts(found: Collection[str]) -> list[str]:
+    return [part for part in _PARTS if any(name.startswith(f"{part}.") for name in found)]
+
+
+def _expected(found: Collection[str]) -> Expected:
+    parts = _found_parts(found) or ["note_model"]
+    return Expected(
+        needed=frozenset(f"{part}.{name}" for part in parts for name in _PARTS[part].values()),
+        unused=frozenset(f"{part}.{name}" for part in parts for name in _CONSTANTS),
+    )
+
+
+def _convert(found: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for part in _found_parts(found):
+        state = {n.removeprefix(f"{part}."): x for n, x in found.items() if n.startswith(part)}
+        _check_constants(state, path)
+        tensors |= renamed(state, _PARTS[part])
+    return tensors
+
+
+def _describe(tensors: Mapping[str, Tensor], _: Any, __: Mapping[str, int]) -> Settings:
+    return Settings(
+        network=("hpt", network_config(tensors)),
+        front_end=("log_mel", FRONT_END),
+        window=WINDOW,
+        decoder=("regression", DECODER),
+    )
 
 
 def _check_constants(state: Mapping[str, Tensor], path: Path) -> None:
@@ -179,3 +193,17 @@ _NOTE_NAMES = (
     | _conditioned_head("notes.frame", "frame")
 )
 _PEDAL_NAMES = _part("pedals", _PEDAL_MODELS)
+
+
+_PARTS = {"note_model": _NOTE_NAMES, "pedal_model": _PEDAL_NAMES}
+
+ORIGIN = Origin(
+    title="high-resolution piano transcription (Kong et al.)",
+    home="https://github.com/bytedance/piano_transcription, https://zenodo.org/records/4034264",
+    trained="MAESTRO v2.0.0, note ends extended by the sustain pedal",
+    hears="Its GRUs run over the whole window in both directions.",
+    find=_find,
+    expected=_expected,
+    convert=_convert,
+    describe=_describe,
+)

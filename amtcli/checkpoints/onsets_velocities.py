@@ -6,12 +6,13 @@ that their scores were reached with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from amtcli.checkpoints.pickled_module import load_inert, module_tensors
+from amtcli.checkpoints.origin import Expected, Origin, Settings, tensors_under
 from amtcli.checkpoints.renaming import renamed
 from amtcli.decoders.frames import N_KEYS
 from amtcli.decoders.onset_peaks import OnsetPeaksConfig
@@ -57,15 +58,6 @@ _N_STEM_BRANCHES, _N_STAGE_BRANCHES = 4, 3
 _WEIGHT = ("weight",)
 _LAYER = ("weight", "bias")
 _NORM = (*_LAYER, "running_mean", "running_var", "num_batches_tracked")
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read a checkpoint of the authors into tensors with our names.
-
-    Raises ModelError when it is none: tensors are missing, left over or of impossible shapes.
-    """
-    tensors = renamed(module_tensors(load_inert(path)), _NAMES, (), path)
-    return {name: _in_our_shape(name, tensor, path) for name, tensor in tensors.items()}
 
 
 def network_config(tensors: Mapping[str, Tensor]) -> OnsetsVelocitiesConfig:
@@ -137,3 +129,40 @@ def _stage(ours: str, theirs: str, n_modules: int) -> dict[str, str]:
 _NAMES = _stem() | _stage("velocity_stage", "velocity_stage", N_VELOCITY_MODULES)
 for _number in range(N_ONSET_STAGES):
     _NAMES |= _stage(f"onset_stages.{_number}", f"onset_stages.{_number}", N_ONSET_MODULES)
+
+
+def _find(saved: Any) -> dict[str, Tensor]:
+    return tensors_under(saved)
+
+
+def _expected(_: Collection[str]) -> Expected:
+    return Expected(frozenset(_NAMES.values()))
+
+
+def _convert(found: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    tensors = renamed(found, _NAMES)
+    return {name: _in_our_shape(name, tensor, path) for name, tensor in tensors.items()}
+
+
+def _describe(tensors: Mapping[str, Tensor], _: Any, __: Mapping[str, int]) -> Settings:
+    return Settings(
+        network=("onsets_velocities", network_config(tensors)),
+        front_end=("log_mel", FRONT_END),
+        window=WINDOW,
+        decoder=("onset_peaks", DECODER),
+    )
+
+
+ORIGIN = Origin(
+    title="Onsets and Velocities (Fernandez, iamusica)",
+    home="https://github.com/andres-fr/iamusica_training",
+    trained="MAESTRO v3.0.0, onsets and velocities only",
+    hears=(
+        "Its squeeze-and-excite gates average over the whole window, and the front-end's floor "
+        "lies 80 dB below the window's loudest cell."
+    ),
+    find=_find,
+    expected=_expected,
+    convert=_convert,
+    describe=_describe,
+)

@@ -32,6 +32,8 @@ _MAX_PICKLE_BYTES = 1 << 24
 _MAX_ENTRIES = 100_000
 _MAX_NAME_LENGTH = 1000
 _MAX_DIMENSIONS = 16
+_WRAPPERS = ("DataParallel", "DistributedDataParallel")
+_WRAPPED = "module."
 
 
 def load_inert(path: Path) -> Any:
@@ -67,15 +69,14 @@ def load_inert(path: Path) -> Any:
 def module_tensors(saved: Any) -> dict[str, Tensor]:
     """Name the tensors of a module that was read, or of a state_dict, as a state_dict does.
 
-    Wrappers for several devices (``module.``) leave no trace in the names. What is neither
-    gives none. Raises ModelError for modules that hold one another.
+    Wrappers for several devices leave no trace in the names: neither modules of theirs nor a
+    ``module.`` that all names of a state_dict begin with. What is neither gives none. Raises
+    ModelError for modules that hold one another.
     """
     named = saved.items() if isinstance(saved, dict) else _named_tensors(saved)
-    return {
-        ".".join(part for part in str(name).split(".") if part != "module"): tensor
-        for name, tensor in named
-        if isinstance(tensor, Tensor)
-    }
+    tensors = {str(name): tensor for name, tensor in named if isinstance(tensor, Tensor)}
+    is_wrapped = all(name.startswith(_WRAPPED) for name in tensors)
+    return {n.removeprefix(_WRAPPED): x for n, x in tensors.items()} if is_wrapped else tensors
 
 
 def _read_zip(file: io.BytesIO) -> Any:
@@ -140,7 +141,10 @@ def _named_tensors(root: Any) -> Iterator[tuple[str, Any]]:
         if n_entries > _MAX_ENTRIES or len(prefix) > _MAX_NAME_LENGTH:
             raise ModelError("a checkpoint with so many modules within modules is not read")
         yield from ((prefix + name, tensor) for name, tensor in tensors)
-        waiting += [(f"{prefix}{name}.", child) for name, child in reversed(modules)]
+        if module.class_name.name in _WRAPPERS:
+            waiting += [(prefix, child) for _, child in modules]
+        else:
+            waiting += [(f"{prefix}{name}.", child) for name, child in reversed(modules)]
 
 
 def _names_of_passing_buffers(module: Instance) -> list[Any]:

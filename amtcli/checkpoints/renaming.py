@@ -1,34 +1,18 @@
-"""Renaming the tensors of a checkpoint to ours, strictly: none missing, none left over."""
+"""Names of a checkpoint and ours: tables that lead from our names to theirs."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
 from torch import Tensor
-
-from amtcli.errors import ModelError
 
 _PAIR = ("weight", "bias")
 _NORM = (*_PAIR, "running_mean", "running_var", "num_batches_tracked")
 _LSTM = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def renamed(
-    state: Mapping[str, Tensor], names: Mapping[str, str], unused: Collection[str], path: Path
-) -> dict[str, Tensor]:
-    """Return the tensors of ``names``, which leads from our names to those of the checkpoint.
-
-    ``unused`` names tensors that may be there and are dropped. Raises ModelError that lists what
-    is missing or unexpected.
-    """
-    wrong = [f"{name} is missing" for name in sorted(set(names.values()) - state.keys())]
-    wrong += [
-        f"{name} is unexpected" for name in sorted(state.keys() - set(names.values()) - set(unused))
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
-        raise ModelError(f"{path} does not hold this network: {', '.join(wrong[:4])}{more}")
+def renamed(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Return the tensors of ``names``, which leads from our names to those of the checkpoint."""
     return {ours: state[theirs] for ours, theirs in names.items()}
 
 

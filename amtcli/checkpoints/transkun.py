@@ -7,15 +7,24 @@ ours instead of being stored.
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from amtcli.checkpoints.origin import Expected, Origin, Settings, tensors_under
+from amtcli.decoders.semi_crf import SemiCrfConfig
 from amtcli.errors import ModelError
 from amtcli.front_ends.multi_window_log_mel import MultiWindowLogMelConfig, mel_filters
+from amtcli.networks.transkun import TranskunConfig
+from amtcli.windows import FastWindow, WindowConfig
+
+N_HEADS = 8  # no tensor tells
+# 16 s, as in training, every 8.01 s (345 frames); 14 s in a hurry.
+WINDOW = WindowConfig(705600, 353280, 352800, FastWindow(617472, 88200))
+DECODER = SemiCrfConfig(sample_rate_hz=44100, hop_samples=1024)
 
 # Ours, theirs: names of modules that hold a weight and a bias.
 _MODULES = {
@@ -46,45 +55,46 @@ _MEL_KEY = "framewiseFeatureExtractor.freq2mels"
 _Rule = tuple[str, tuple[str, ...], Callable[..., Tensor]]
 
 
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read a Transkun V2 checkpoint into tensors with our names.
-
-    Raises ModelError when the file holds anything but tensors, when tensors are missing or left
-    over, and when its front-end is not the published one.
-    """
-    state = _read_state(path)
-    rules = list(_rules(state))
-    expected = {key for _, keys, _ in rules for key in keys} | {_HANN_KEY, _MEL_KEY}
-    wrong = [f"{key} is missing" for key in sorted(expected - state.keys())]
-    wrong += [f"{key} is unexpected" for key in sorted(state.keys() - expected)]
-    if wrong:
-        more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
-        raise ModelError(f"{path} is not Transkun V2: {', '.join(wrong[:4])}{more}")
-    _check_constants(state, path)
-    return {name: convert(*(state[key] for key in keys)) for name, keys, convert in rules}
+def network_config(tensors: Mapping[str, Tensor]) -> TranskunConfig:
+    """Tell the sizes of the network from its tensors (our names)."""
+    first, expand = (
+        tensors[f"network.{name}.weight"] for name in ("stem.input", "blocks.0.time_ffn.expand")
+    )
+    return TranskunConfig(
+        n_input_channels=first.shape[1],
+        base_channels=first.shape[0],
+        width=expand.shape[1],
+        n_heads=N_HEADS,
+        n_layers=sum(name.endswith(".time_ffn.expand.weight") for name in tensors),
+        ffn_factor=expand.shape[0] // expand.shape[1],
+        head_width=len(tensors["network.velocity_head.hidden.weight"]),
+    )
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
-    """Load the tensors of a checkpoint, executing nothing that it may hold."""
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        LookupError,
-        ValueError,
-    ) as error:
-        raise ModelError(f"{path} is not a checkpoint that holds tensors alone") from error
-    if isinstance(checkpoint, dict):
-        state = checkpoint.get("best_state_dict", checkpoint.get("state_dict"))
-        if isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values()):
-            return state
-    raise ModelError(f"{path} holds no state_dict of tensors")
+def _find(saved: Any) -> dict[str, Tensor]:
+    return tensors_under(saved, "best_state_dict", "state_dict")
 
 
-def _rules(state: dict[str, Tensor]) -> Iterator[_Rule]:
+def _expected(found: Collection[str]) -> Expected:
+    keys = (key for _, keys, _ in _rules(found) for key in keys)
+    return Expected(frozenset((*keys, _HANN_KEY, _MEL_KEY)))
+
+
+def _convert(found: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    _check_constants(found, path)
+    return {name: convert(*(found[key] for key in keys)) for name, keys, convert in _rules(found)}
+
+
+def _describe(tensors: Mapping[str, Tensor], saved: Any, _: Mapping[str, int]) -> Settings:
+    return Settings(
+        network=("transkun", network_config(tensors)),
+        front_end=("multi_window_log_mel", _front_end(_find(saved))),
+        window=WINDOW,
+        decoder=("semi_crf", DECODER),
+    )
+
+
+def _rules(state: Collection[str]) -> Iterator[_Rule]:
     """Say, for each of our tensors, what it is made of."""
     for ours, theirs in _MODULES.items():
         yield from _module(ours, theirs)
@@ -130,21 +140,39 @@ def _phases_first(weight: Tensor) -> Tensor:
     return weight.permute(2, 1, 0)
 
 
-def _check_constants(state: dict[str, Tensor], path: Path) -> None:
+def _check_constants(state: Mapping[str, Tensor], path: Path) -> None:
     """Refuse a checkpoint whose fixed window or mel filters are not those of our front-end."""
-    hann, mel = state[_HANN_KEY], state[_MEL_KEY]
-    config = MultiWindowLogMelConfig(
+    config = _front_end(state)
+    ours = {_HANN_KEY: torch.hann_window(config.window_samples), _MEL_KEY: mel_filters(config)}
+    for key, tensor in ours.items():
+        theirs = state[key]
+        if theirs.shape != tensor.shape or not torch.allclose(theirs, tensor, rtol=0, atol=1e-6):
+            raise ModelError(f"{path}: {key} is not that of the published front-end")
+
+
+def _front_end(state: Mapping[str, Tensor]) -> MultiWindowLogMelConfig:
+    return MultiWindowLogMelConfig(
         sample_rate_hz=44100,
-        window_samples=len(hann),
+        window_samples=len(state[_HANN_KEY]),
         hop_samples=1024,
-        n_mels=mel.shape[-1],
+        n_mels=state[_MEL_KEY].shape[-1],
         f_min_hz=30.0,
         f_max_hz=8000.0,
         n_learned_windows=len(state[f"{_SPECTROGRAM}.winGen.center"]),
         epsilon=1e-5,
     )
-    ours = {_HANN_KEY: torch.hann_window(len(hann)), _MEL_KEY: mel_filters(config)}
-    for key, tensor in ours.items():
-        theirs = state[key]
-        if theirs.shape != tensor.shape or not torch.allclose(theirs, tensor, rtol=0, atol=1e-6):
-            raise ModelError(f"{path}: {key} is not that of the published front-end")
+
+
+ORIGIN = Origin(
+    title="Transkun V2",
+    home="https://github.com/Yujia-Yan/Transkun",
+    trained="MAESTRO v3.0.0 with augmentation",
+    hears=(
+        "The window is brought to zero mean and unit deviation, group normalisation averages "
+        "over it, and attention reaches all of it."
+    ),
+    find=_find,
+    expected=_expected,
+    convert=_convert,
+    describe=_describe,
+)
