@@ -138,9 +138,7 @@ def _named_tensors(root: Any) -> Iterator[tuple[str, Any]]:
         ]
         modules = _entries(module, "_modules")
         n_entries += len(tensors) + len(modules)
-        if n_entries > _MAX_ENTRIES:
-            raise ModelError(f"a module with more than {_MAX_ENTRIES} parts is not read")
-        if len(prefix) > _MAX_NAME_LENGTH:
+        if n_entries > _MAX_ENTRIES or len(prefix) > _MAX_NAME_LENGTH:
             raise ModelError("a checkpoint with so many modules within modules is not read")
         yield from ((prefix + name, tensor) for name, tensor in tensors)
         if module.class_name.name in _WRAPPERS:
