@@ -5,7 +5,8 @@ import torch
 from hpt_checkpoint import constants, shapes
 
 from amtcli.checkpoints import ORIGINS
-from amtcli.checkpoints.hpt import ORIGIN, network_config
+from amtcli.checkpoints.hpt import DECODER, ORIGIN, WINDOW, network_config
+from amtcli.decoders.regression import RegressionDecoder
 from amtcli.errors import ModelError
 
 MEL = "logmel_extractor.melW"
@@ -96,3 +97,10 @@ def test_half_of_a_pair_is_read_as_it_is(tmp_path, tiny, fixed):
 def test_other_checkpoints_are_refused(tmp_path, content):
     with pytest.raises(ModelError, match=r"is not high-resolution.* is missing, .* and 309 more"):
         ORIGIN.read(saved(tmp_path, content))
+
+
+@pytest.mark.parametrize(("fast", "n_frames"), [(False, (750, 500)), (True, (900, 800))])
+def test_windows_keep_what_the_authors_keep(fast, n_frames):
+    stream = RegressionDecoder(DECODER, WINDOW.spec(fast=fast))._stream
+    first, second = (len(stream.push(None)) for _ in range(2))
+    assert (first + 4, second) == n_frames  # four wait for what follows

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from amtcli.checkpoints import ORIGINS
-from amtcli.checkpoints.onsets_velocities import ORIGIN, network_config
+from amtcli.checkpoints.onsets_velocities import DECODER, ORIGIN, WINDOW, network_config
+from amtcli.decoders.onset_peaks import OnsetPeaksDecoder
 from amtcli.errors import ModelError
 
 PARITY = Path(__file__).parent / "data" / "parity" / "onsets_velocities.npz"
@@ -72,3 +73,11 @@ def test_impossible_shapes_are_named(tmp_path, state):
     state["stem.6.conv.weight"] = torch.zeros(7)
     with pytest.raises(ModelError, match=r"stem\.keys\.0\.weight cannot have shape \(7,\)"):
         ORIGIN.read(saved(tmp_path, state))
+
+
+@pytest.mark.parametrize(("fast", "n_frames"), [(False, 2300), (True, 2400)])
+def test_windows_are_whole_frames_with_margins(fast, n_frames):
+    spec = WINDOW.spec(fast=fast)
+    stream = OnsetPeaksDecoder(DECODER, spec)._stream
+    assert [len(stream.push(None)) for _ in range(2)] == [n_frames - 6, n_frames]
+    assert spec.padding_samples == (spec.length_samples - spec.hop_samples) // 2

@@ -153,7 +153,11 @@ class OnsetsVelocities(Network):
         self.apply(_initialise)
 
     def prepare(self, precision: str) -> None:
-        """Nothing to do: all stays in float32, as stages add up logits of any size."""
+        """Lay filters out channels last, which is a little faster.
+
+        All stays in float32, as stages add up logits of any size.
+        """
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Compute logits of every frame but the first, which has no frame before it.
