@@ -289,7 +289,8 @@ def _unknown(name_or_path: str) -> ModelError:
     known = f"known models: {', '.join(names) or 'none'}"
     if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names that are too long
         return ModelError(
-            f"{path} is a file; a model is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}; {known}"
+            f"{path} is a file; a model is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, which "
+            f"`amt models import` makes of a checkpoint; {known}"
         )
     if os.path.isdir(path):  # noqa: PTH112
         return ModelError(f"{path} is no model: it has no {CONFIG_FILE}; {known}")

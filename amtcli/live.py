@@ -40,6 +40,41 @@ def algorithmic_latency_s(
     return samples / front_end.sample_rate_hz
 
 
+def latency_s(model: Model) -> float | None:
+    """Return the algorithmic latency of a model that can transcribe live, None for others."""
+    parts = _live_parts(model)
+    if parts is None:
+        return None
+    front_end, network, decoder = parts
+    return algorithmic_latency_s(front_end.config, network.config, decoder.config)
+
+
+def check_live(model: Model) -> tuple[LogMel, Autoregressive, NoteStatesDecoder]:
+    """Return front-end, network and a new decoder of a model that can transcribe live.
+
+    Raises UsageError for one that cannot. The model's weights do not matter.
+    """
+    parts = _live_parts(model)
+    if parts is None:
+        raise UsageError(
+            f"{model.model_id} cannot transcribe live, because it hears whole windows at "
+            "once; choose a model with an autoregressive network"
+        )
+    return parts
+
+
+def _live_parts(model: Model) -> tuple[LogMel, Autoregressive, NoteStatesDecoder] | None:
+    decoder = model.new_decoder(model.config.window.spec(fast=False))
+    front_end, network = model.front_end, model.network
+    if (
+        isinstance(network, Autoregressive)
+        and isinstance(front_end, LogMel)
+        and isinstance(decoder, NoteStatesDecoder)
+    ):
+        return front_end, network, decoder
+    return None
+
+
 class LiveTranscriber:
     """One live recording: feed it samples as they come, take the notes.
 
@@ -48,17 +83,7 @@ class LiveTranscriber:
     """
 
     def __init__(self, model: Model) -> None:
-        decoder = model.new_decoder(model.config.window.spec(fast=False))
-        front_end, network = model.front_end, model.network
-        if (
-            not isinstance(network, Autoregressive)
-            or not isinstance(front_end, LogMel)
-            or not isinstance(decoder, NoteStatesDecoder)
-        ):
-            raise UsageError(
-                f"{model.model_id} cannot transcribe live, because it hears whole windows at "
-                "once; choose a model with an autoregressive network"
-            )
+        front_end, network, decoder = check_live(model)
         self._front_end, self._network, self._decoder = front_end, network, decoder
         self.sample_rate_hz = front_end.sample_rate_hz
         self.latency_s = algorithmic_latency_s(front_end.config, network.config, decoder.config)

@@ -2,9 +2,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import toy_folder
+from autoregressive_model import write_autoregressive
+from filled import filled_state
 from typer.testing import CliRunner
 
 from amtcli import catalog
@@ -13,6 +18,7 @@ from amtcli.errors import ModelError
 from amtcli.model_folder import read_config, write_model
 
 RUNNER = CliRunner()
+PARITY = Path(__file__).parent / "data" / "parity" / "autoregressive.npz"
 
 
 def run(*arguments):
@@ -22,6 +28,7 @@ def run(*arguments):
 @pytest.fixture(autouse=True)
 def data(tmp_path, monkeypatch):
     """A data folder with one imported model; nothing else, and no way out."""
+    toy_folder.register(monkeypatch)
     monkeypatch.setenv("AMT_MODEL_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("AMT_OFFLINE", "1")
     write_model(tmp_path / "data" / "mine", toy_folder.CONFIG, toy_folder.TENSORS)
@@ -39,14 +46,15 @@ def shipped(tmp_path, monkeypatch):
 def test_list_has_a_line_for_each_model():
     lines = run("list").stdout.splitlines()
     assert [line.split()[:3] for line in lines] == [
+        ["hppnet-tiny", "498000", "available"],
         ["mine", "1.2", "imported"],
         ["transkun-v2", "2.0", "available"],
     ]
-    assert lines[1].split()[3:5] == ["51", "MB"]
+    assert lines[2].split()[3:5] == ["51", "MB"]
 
 
 def test_list_as_json_has_hashes_and_sources(data):
-    mine, transkun = json.loads(run("list", "--json").stdout)
+    _, mine, transkun = json.loads(run("list", "--json").stdout)
     assert mine["folder"] == str(data / "mine")
     assert mine["sha256"] == read_config(data / "mine").weights.sha256
     assert transkun["folder"] is None
@@ -88,6 +96,9 @@ def test_show_has_every_setting(data):
     assert pairs["network.n_in"] == "3"
     assert pairs["window.fast.hop_samples"] == "80"
     assert pairs["provenance.scores.onset_f1"] == "0.5"
+    assert pairs["facts.n_parameters"] == "9"
+    assert pairs["facts.window_s"] == "0.0125"
+    assert "facts.live_latency_s" not in pairs
 
 
 def test_show_as_json_is_the_configuration():
@@ -98,8 +109,41 @@ def test_show_as_json_is_the_configuration():
         "package",
         "url",
     ]
+    assert shown["facts"] == {
+        "n_parameters": 13_613_711,
+        "window_s": 16.0,
+        "hop_s": 8.010884,
+        "live_latency_s": None,
+    }
     lines = run("show", "transkun-v2").stdout.splitlines()
     assert ["weights.sources.2.requirement", "transkun==2.0.1"] in [x.split() for x in lines]
+
+
+def test_show_tells_the_latency_of_a_model_that_can_run_live(data):
+    write_autoregressive(data / "small", label_shift_frames=1)
+    pairs = dict(line.split(maxsplit=1) for line in run("show", "small").stdout.splitlines())
+    assert pairs["facts.live_latency_s"] == "0.128"
+
+
+def test_import_makes_a_model_that_the_catalog_lists(data, tmp_path):
+    state = filled_state(json.loads(str(np.load(PARITY)["shapes"])))
+    state = {k: v for k, v in state.items() if not k.startswith("melspectrogram.")}
+    torch.save({"model_state_dict": state}, tmp_path / "model-180000.pt")
+    words = (
+        "import",
+        str(tmp_path / "model-180000.pt"),
+        "--as",
+        "live",
+        "--label-shift-frames",
+        "2",
+    )
+    result = run(*words)
+    assert result.stdout == f"{data / 'live'}\n"
+    assert "model-180000.pt is the multi-state autoregressive network" in result.stderr
+    assert "amt transcribe song.wav --model live" in result.stderr
+    entry = next(e for e in json.loads(run("list", "--json").stdout) if e["name"] == "live")
+    assert entry["state"] == "imported"
+    assert read_config(data / "live").decoder["label_shift_frames"] == 2
 
 
 def test_listing_as_a_program_imports_no_torch(data):

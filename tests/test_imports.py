@@ -10,7 +10,7 @@ LAYERS = (
     ("__main__", "cli"),
     ("__init__", "api"),
     ("plan", "outputs", "claims", "report", "inputs"),
-    ("engine", "live", "evaluation"),
+    ("engine", "live", "evaluation", "importing", "model_facts"),
     ("catalog", "model_folder", "checkpoints", "sources"),
     ("reading", "devices", "formats", "midi", "files", "audio"),
     ("networks", "front_ends", "decoders"),

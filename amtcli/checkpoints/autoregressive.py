@@ -101,6 +101,8 @@ def _describe(tensors: Mapping[str, Tensor], saved: Any, options: Mapping[str, i
     found = _find(saved)
     window_samples = found[_FOURIER_KEY].shape[-1] if _FOURIER_KEY in found else WINDOW_SAMPLES
     hop_samples = options["hop_samples"]
+    if hop_samples < 1:
+        raise ValueError(f"hop_samples is {hop_samples}, below 1")
     front_end = _front_end(window_samples, hop_samples)
     is_online = isinstance(saved, dict) and "model_complexity_conv" in saved
     decoder = NoteStatesConfig(

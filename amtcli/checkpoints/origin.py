@@ -52,12 +52,18 @@ class Settings:
     decoder: tuple[str, Any]
 
     def tables(self) -> dict[str, dict[str, Any]]:
-        """Return the tables of network, front-end and decoder."""
-        keys = {"network": "architecture", "front_end": "kind", "decoder": "kind"}
+        """Return the tables of network, front-end and decoder, as TOML has them."""
         return {
-            table: {key: getattr(self, table)[0], **dataclasses.asdict(getattr(self, table)[1])}
-            for table, key in keys.items()
+            "network": _table("architecture", *self.network),
+            "front_end": _table("kind", *self.front_end),
+            "decoder": _table("kind", *self.decoder),
         }
+
+
+def _table(key: str, name: str, config: Any) -> dict[str, Any]:
+    values = dataclasses.asdict(config)
+    lists = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    return {key: name, **lists}
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from amtcli.cli.progress import NORMAL, Screen
+from amtcli.cli.streams import say
 from amtcli.errors import ModelError
 
 if TYPE_CHECKING:
     from amtcli.model_folder import ModelConfig
 
-app = typer.Typer(help="List, pull and look at models.", no_args_is_help=True)
+app = typer.Typer(help="List, pull, import and look at models.", no_args_is_help=True)
 
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="A name that `amt models list` prints.")]
@@ -62,6 +64,56 @@ def pull(
     typer.echo(folder)
 
 
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint (.pt, .pth, .torch).")],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="NAME",
+            help="What to call the model. Without it: its network.",
+            show_default=False,
+        ),
+    ] = None,
+    hop_samples: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Samples between frames, for the autoregressive network, whose checkpoints do "
+            "not state it (512).",
+            show_default=False,
+        ),
+    ] = None,
+    label_shift_frames: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Frames by which training labels were shifted, for the same network (0).",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Make a model of a checkpoint that its authors published, and print its folder.
+
+    It is recognised by the tensors in it: high-resolution transcription (Kong et al.), Onsets and
+    Frames, Onsets and Velocities, HPPNet, AMT_Piano, online_amt, low-latency-amt, Transkun. Nothing
+    in the file is executed.
+    """
+    from amtcli.importing import import_checkpoint
+
+    given = {"hop_samples": hop_samples, "label_shift_frames": label_shift_frames}
+    options = {key: value for key, value in given.items() if value is not None}
+    imported = import_checkpoint(file, name, options)
+    say(
+        f"amt: {file} is {imported.title}; to use it: "
+        f"amt transcribe song.wav --model {imported.name}"
+    )
+    typer.echo(imported.folder)
+
+
 @app.command()
 def path(model: _NameOrFolder) -> None:
     """Print the folder of a model that is here."""
@@ -78,17 +130,24 @@ def path(model: _NameOrFolder) -> None:
 
 @app.command()
 def show(model: _NameOrFolder, as_json: _AsJson = False) -> None:
-    """Print all that is known about a model: settings, weights, origin, scores, licence."""
+    """Print all that is known about a model: settings, weights, origin, scores, licence.
+
+    The facts are worked out from the settings: parameters, seconds per window, and, for a model
+    that can transcribe live, how long after its onset a note is decided at the earliest.
+    """
     from amtcli.catalog import locate
+    from amtcli.model_facts import model_facts
     from amtcli.model_folder import read_config
 
     folder = locate(model)
     tables = {"folder": str(folder), **_tables(read_config(folder))}
+    tables["facts"] = dataclasses.asdict(model_facts(folder))
     if as_json:
         typer.echo(json.dumps(tables, indent=2))
         return
     for name, value in _flat(tables):
-        typer.echo(f"{name:36} {value}")
+        if value is not None:
+            typer.echo(f"{name:36} {value}")
 
 
 def _tables(config: ModelConfig) -> dict[str, Any]:
