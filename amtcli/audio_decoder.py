@@ -39,5 +39,5 @@ def loss_warning(lost_s: float, is_damaged: bool) -> list[str]:
     if lost_s > 0:
         return [f"{max(lost_s, 0.01):.2f} s could not be read: the file is cut off or damaged"]
     if is_damaged:
-        return ["damaged parts of the file were left out; their length is unknown"]
+        return ["damaged parts of the file could not be read; their length is unknown"]
     return []

@@ -30,28 +30,27 @@ class Handle:
     Raises ``soundfile.LibsndfileError``.
 
     ``n_stated`` is the number of samples (per channel) that its header states, None where it
-    cannot know; ``end`` the byte behind its audio; ``mpeg_header`` the first frame's four bytes
+    cannot know; ``n_bytes`` the length of the file; ``mpeg_header`` the first frame's four bytes
     in mp3 and mp2, else empty. libsndfile moves the position of ``file``, which nobody else may
     between reads; ``file`` must be unbuffered, as its descriptor is read directly.
     """
 
     def __init__(self, file: BinaryIO, start: int = 0, head: bytes = b"") -> None:
         self.start = start
-        self.end = file.seek(0, os.SEEK_END)
+        self.n_bytes = file.seek(0, os.SEEK_END)
         self.mpeg_header = b""
-        chunk = audio_headers.find_data_chunk(file, self.end) if start == 0 else None
+        chunk = audio_headers.find_data_chunk(file, self.n_bytes) if start == 0 else None
         frame_at = audio_headers.find_mpeg_frame(file, start)
         if frame_at is not None:
-            self.end = audio_headers.end_of_mpeg(file, self.end)
             self.mpeg_header = audio_headers.read_at(file, frame_at, 4)
         self._source: int | _Patched
         if frame_at is not None and not audio_headers.states_mpeg_length(file, frame_at):
-            self._source = _Patched(file, start, self.end, n_hidden=_HIDDEN_BYTES)
+            self._source = _Patched(file, start, self.n_bytes, n_hidden=_HIDDEN_BYTES)
         elif chunk is not None and chunk.is_understated:
-            head = audio_headers.completed_head(chunk, self.end)
-            self._source = _Patched(file, chunk.start, self.end, head=head)
+            head = audio_headers.completed_head(chunk, self.n_bytes)
+            self._source = _Patched(file, chunk.start, self.n_bytes, head=head)
         elif start or os.name != "posix":  # elsewhere a descriptor means nothing to a library
-            self._source = _Patched(file, start, self.end, head=head)
+            self._source = _Patched(file, start, self.n_bytes, head=head)
         else:
             # Read by C code: no Python call, and no wait for the interpreter, every few kB.
             file.seek(0)
@@ -92,7 +91,7 @@ class Handle:
         if chunk is None or chunk.stated_bytes is None:
             return frames
         # libsndfile counts what is there; the header also knows of what was cut off.
-        n_present_bytes = self.end - chunk.start
+        n_present_bytes = self.n_bytes - chunk.start
         if chunk.stated_bytes <= n_present_bytes:
             return frames
         return frames * chunk.stated_bytes // max(1, n_present_bytes)

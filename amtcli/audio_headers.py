@@ -142,18 +142,6 @@ def next_mpeg_frame(file: BinaryIO, position: int, like: bytes) -> int | None:
         position += len(data) - 3
 
 
-def end_of_mpeg(file: BinaryIO, n_file_bytes: int) -> int:
-    """Return where the ID3v1 and APE tags at the end of an mp3 begin."""
-    end = n_file_bytes
-    if read_at(file, max(0, end - 128), 3) == b"TAG":
-        end -= 128
-    footer = read_at(file, max(0, end - 32), 32)
-    if footer.startswith(b"APETAGEX"):
-        size, _, flags = struct.unpack("<12xIII", footer[:24])
-        end -= size + (32 if flags >> 31 else 0)
-    return max(0, end)
-
-
 def next_ogg_stream(file: BinaryIO, position: int, first: int) -> int | None:
     """Find where a further ogg stream begins, not before ``first``.
 

@@ -103,7 +103,7 @@ class SoundfileDecoder:
 
     def _restart_mpeg(self, byte: int) -> bool:
         byte = max(byte, self._handle.start + 1)
-        while self._handle.end - byte >= _MIN_MPEG_BYTES:
+        while self._handle.n_bytes - byte >= _MIN_MPEG_BYTES:
             start = audio_headers.next_mpeg_frame(self._file, byte, self._mpeg_header)
             if start is None:
                 break
@@ -119,7 +119,7 @@ class SoundfileDecoder:
         start: int | None = None
         if self._handle.format == "OGG":
             start = audio_headers.next_ogg_stream(self._file, byte, self._handle.start + 1)
-        elif self._mpeg_header and self._handle.end - byte >= _MIN_MPEG_BYTES:
+        elif self._mpeg_header and self._handle.n_bytes - byte >= _MIN_MPEG_BYTES:
             start = byte
         handle = None if start is None else self._try_open(start)
         if handle is None:
@@ -151,6 +151,6 @@ class SoundfileDecoder:
         is_tolerable = self._n_lost <= _MPEG_TOLERANCE_SAMPLES and not self._is_damaged
         n_lost = 0 if self._mpeg_header and is_tolerable else self._n_lost
         warning = loss_warning(n_lost / self.rate_hz, self._is_damaged)
-        if not warning and audio_headers.is_cut_ogg(self._file, self._handle.end):
+        if not warning and audio_headers.is_cut_ogg(self._file, self._handle.n_bytes):
             return ["the file is cut off; how much is missing cannot be told"]
         return warning

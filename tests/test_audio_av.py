@@ -186,7 +186,9 @@ def test_damage_of_unknown_length_is_told(tmp_path):
     data = path.read_bytes()
     path.write_bytes(data[: len(data) - 30])
     _, stream = read(path)
-    assert stream.warnings == ("damaged parts of the file were left out; their length is unknown",)
+    assert stream.warnings == (
+        "damaged parts of the file could not be read; their length is unknown",
+    )
 
 
 @pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 1)])

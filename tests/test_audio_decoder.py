@@ -17,7 +17,7 @@ def test_silence_comes_in_blocks():
         (0.0, False, []),
         (3.204, False, ["3.20 s could not be read: the file is cut off or damaged"]),
         (0.001, True, ["0.01 s could not be read: the file is cut off or damaged"]),
-        (0.0, True, ["damaged parts of the file were left out; their length is unknown"]),
+        (0.0, True, ["damaged parts of the file could not be read; their length is unknown"]),
     ],
 )
 def test_a_loss_is_told_in_seconds_where_they_are_known(lost_s, is_damaged, expected):

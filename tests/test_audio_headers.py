@@ -125,18 +125,6 @@ def test_the_next_frame_is_of_the_same_kind():
     assert audio_headers.next_mpeg_frame(io.BytesIO(content), expected + 1, FRAME) is None
 
 
-@pytest.mark.parametrize("has_header", [True, False])
-def test_tags_at_the_end_of_an_mp3(has_header):
-    content = b"cover.jpg" * 50
-    flags = 0x80000000 if has_header else 0
-    ends = struct.pack("<8sIIII8x", b"APETAGEX", 2000, len(content) + 32, 1, flags)
-    tag = (ends if has_header else b"") + content + ends
-    for id3v1 in (b"", b"TAG" + bytes(125)):
-        whole = FRAME + tag + id3v1
-        assert audio_headers.end_of_mpeg(io.BytesIO(whole), len(whole)) == len(FRAME)
-    assert audio_headers.end_of_mpeg(io.BytesIO(FRAME), len(FRAME)) == len(FRAME)
-
-
 def page(header_type, n_bytes=200):
     return b"OggS\0" + bytes([header_type]) + bytes(n_bytes)
 
