@@ -24,7 +24,7 @@ _MIN_GAP_S = 0.02
 _MAX_GAP_S = 60.0
 # Stated lengths count the silence that encoders put in front and behind (45 ms in wma).
 _TOLERANCE_S = 0.1
-_MAX_READ_ERRORS = 100
+_MAX_READ_ERRORS = 100  # in a row
 # Formats that state their length; elsewhere FFmpeg estimates it from the bit rate.
 _STATING_FORMATS = ("mov", "matroska", "asf")
 
@@ -117,12 +117,18 @@ class AvDecoder:
         return n_missing if n_missing > _TOLERANCE_S * self.rate_hz else 0
 
     def _packets(self) -> Iterator[Any]:
-        for _ in range(_MAX_READ_ERRORS):
+        n_failed = 0
+        while n_failed < _MAX_READ_ERRORS:
             try:
-                yield from self._container.demux(self._track)
+                for packet in self._container.demux(self._track):
+                    n_failed = 0
+                    yield packet
                 return
             except (FFmpegError, OSError):
                 self._is_damaged = True
+            except IndexError:  # PyAV's answer to a track that begins on the way
+                pass
+            n_failed += 1
 
     def _decoded(self) -> Iterator[av.AudioFrame]:
         for packet in self._packets():

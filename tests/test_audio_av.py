@@ -18,11 +18,11 @@ def tone(duration_s, n_channels=2):
 def write(path, samples, codec, *, format=None, options=None, picture=False):
     layout = {1: "mono", 2: "stereo"}[len(samples)]
     with av.open(str(path), "w", format=format, options=options or {}) as container:
+        stream = container.add_stream(codec, rate=RATE_HZ, layout=layout)
+        stream.bit_rate = 128_000
         video = container.add_stream("mpeg4", rate=25) if picture else None
         if video is not None:
             video.width = video.height = 64
-        stream = container.add_stream(codec, rate=RATE_HZ, layout=layout)
-        stream.bit_rate = 128_000
         codec_format = stream.codec_context.format.name
         resampler = av.AudioResampler(codec_format, layout, RATE_HZ)
         for start in range(0, samples.shape[1], 1024):
@@ -118,6 +118,43 @@ def test_pictures_beside_the_sound_are_passed_over(tmp_path):
     samples, stream = read(path)
     assert samples.shape[1] == pytest.approx(2 * RATE_HZ, abs=1024)
     assert stream.warnings == ()
+
+
+class Interrupted:
+    """A container whose packets are interrupted by errors, which lose nothing."""
+
+    def __init__(self, container, error, n_errors):
+        self._container, self._error, self._n_left = container, error, n_errors
+
+    def __getattr__(self, name):
+        return getattr(self._container, name)
+
+    def demux(self, track):
+        for n_packets, packet in enumerate(self._container.demux(track), 1):
+            yield packet
+            if self._n_left and n_packets == 1:
+                self._n_left -= 1
+                raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "n_warnings"),
+    [
+        (av.error.InvalidDataError(1094995529, "Invalid data"), 1),
+        (OSError(5, "Input/output error"), 1),
+        (IndexError("list index out of range"), 0),  # a track that begins on the way
+    ],
+)
+def test_reading_goes_on_after_errors(tmp_path, monkeypatch, error, n_warnings):
+    path = write(tmp_path / "a.mka", tone(30.0), "flac")
+    whole, _ = read(path)
+    real_open = av.open
+    monkeypatch.setattr(
+        av, "open", lambda *args, **options: Interrupted(real_open(*args, **options), error, 150)
+    )
+    samples, stream = read(path)
+    np.testing.assert_array_equal(samples, whole)
+    assert len(stream.warnings) == n_warnings
 
 
 def test_a_file_of_pictures_only_is_refused(tmp_path):
