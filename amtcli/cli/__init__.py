@@ -86,9 +86,6 @@ def _report_bug(
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    # Threads that spin while they wait for one another slow down sevenfold beside any other
-    # busy process. OpenMP reads this when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     prepare_streams()
     try:
         app(prog_name="amt")

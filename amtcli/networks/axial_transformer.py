@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amtcli.networks.linear import linear
+from amtcli.networks.linear import Linear
 
 CPU_TILE = 16  # rows of attention worked on at once: 16 x 149 tokens fit a level-3 cache
 
@@ -28,20 +28,18 @@ class AxialAttention(nn.Module):
     def __init__(self, width: int, n_heads: int) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.query = nn.Linear(width, width, bias=False)
-        self.key_value = nn.Linear(width, 2 * width, bias=False)
-        self.output = nn.Linear(width, width)
+        self.query = Linear(width, width, bias=False)
+        self.key_value = Linear(width, 2 * width, bias=False)
+        self.output = Linear(width, width)
         self.scale = nn.Parameter(torch.ones(width))
 
     def forward(self, stream: Tensor, context: Tensor) -> Tensor:
         """Update stream (rows, n, width) by what it finds in context (rows, m, width)."""
-        dtype = self.query.weight.dtype
         normalised = F.rms_norm(stream, stream.shape[-1:], eps=1e-6)
-        query = self._heads(linear(normalised.to(dtype), self.query.weight))
-        key, value = linear(context.to(dtype), self.key_value.weight).chunk(2, dim=-1)
+        query = self._heads(self.query(normalised))
+        key, value = self.key_value(context).chunk(2, dim=-1)
         found = _attend(query, self._heads(key), self._heads(value))
-        found = found.transpose(1, 2).flatten(2)
-        branch = linear(found, self.output.weight, self.output.bias)
+        branch = self.output(found.transpose(1, 2).flatten(2))
         return torch.addcmul(stream, branch.to(stream.dtype), self.scale)
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -67,17 +65,14 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, factor: int) -> None:
         super().__init__()
-        self.expand = nn.Linear(width, factor * width)
-        self.contract = nn.Linear(factor * width, width)
+        self.expand = Linear(width, factor * width)
+        self.contract = Linear(factor * width, width)
         self.scale = nn.Parameter(torch.ones(width))
 
     def forward(self, stream: Tensor) -> Tensor:
         """Update stream (..., width)."""
         normalised = F.rms_norm(stream, stream.shape[-1:], eps=1e-6)
-        hidden = linear(
-            normalised.to(self.expand.weight.dtype), self.expand.weight, self.expand.bias
-        )
-        branch = linear(F.gelu(hidden), self.contract.weight, self.contract.bias)
+        branch = self.contract(self.expand(normalised, gelu=True))
         return torch.addcmul(stream, branch.to(stream.dtype), self.scale)
 
 

@@ -19,12 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amtcli.decoders.semi_crf import SYMBOLS, Intervals
-from amtcli.networks.axial_transformer import AxialBlock
+from amtcli.networks.axial_transformer import CPU_TILE, AxialBlock
 from amtcli.networks.interval_scorer import FrameProjection, IntervalScorer, positive_cells
-from amtcli.networks.linear import linear
+from amtcli.networks.linear import Linear, linear
 from amtcli.networks.network import Network
 
 STEP_FRAMES = 8  # frames per coarse step: the stem halves time three times
+N_TOKENS = 149  # tokens per coarse step: 58 of the spectrum, an aggregate, 90 symbols
 SYMBOLS_AT_ONCE = 6  # rows scored together on a CPU; a dozen megabytes at a time
 
 
@@ -142,10 +143,10 @@ class Transkun(Network):
         """
         self._score_maps = self.scorer.split_maps(self.frames)
         self._embeddings = {}
-        if precision == "bf16":
-            for module in self.blocks.modules():
-                if isinstance(module, nn.Linear):
-                    module.to(torch.bfloat16)
+        for module in self.blocks.modules():
+            if isinstance(module, Linear):
+                module.to(torch.bfloat16 if precision == "bf16" else torch.float32)
+                module.pack(n_rows=CPU_TILE * N_TOKENS)
 
     def activations(self, features: Tensor) -> list[Intervals]:
         """Find the intervals worth considering in each window, with their attributes."""
