@@ -78,8 +78,9 @@ def _live_parts(model: Model) -> tuple[LogMel, Autoregressive, NoteStatesDecoder
 class LiveTranscriber:
     """One live recording: feed it samples as they come, take the notes.
 
-    ``sample_rate_hz`` is the rate that it wants samples at, ``latency_s`` its algorithmic
-    latency. Raises UsageError for a model that cannot transcribe live.
+    ``sample_rate_hz`` is the rate that it wants samples at, ``hop_samples`` how many of them make
+    a frame, ``latency_s`` its algorithmic latency. Raises UsageError for a model that cannot
+    transcribe live.
     """
 
     def __init__(self, model: Model) -> None:
@@ -87,13 +88,13 @@ class LiveTranscriber:
         self._front_end, self._network, self._decoder = front_end, network, decoder
         self.sample_rate_hz = front_end.sample_rate_hz
         self.latency_s = algorithmic_latency_s(front_end.config, network.config, decoder.config)
-        self._hop = front_end.config.hop_samples
+        self.hop_samples = front_end.config.hop_samples
         self._half_window = front_end.config.window_samples // 2
         # Frames of the buffer whose window reaches beyond it; the next frame comes after them.
-        self._n_partial = -(-self._half_window // self._hop)
+        self._n_partial = -(-self._half_window // self.hop_samples)
         # The first frames with sound in their windows lie before the recording's own.
         self._next_frame = -self._n_partial
-        self._samples = torch.zeros(2 * self._n_partial * self._hop)
+        self._samples = torch.zeros(2 * self._n_partial * self.hop_samples)
         self._ahead = network.lookahead_frames
         self._n_silent = 2 * self._ahead  # frames of silence up to now: there was nothing before
         with torch.inference_mode():
@@ -110,19 +111,19 @@ class LiveTranscriber:
         mono = samples.mean(axis=0) if samples.ndim == 2 else samples
         block = torch.from_numpy(np.asarray(mono, np.float32))
         self._samples = torch.cat([self._samples, block])
-        n_whole = (len(self._samples) - self._half_window) // self._hop + 1 - self._n_partial
+        n_whole = (len(self._samples) - self._half_window) // self.hop_samples + 1 - self._n_partial
         if n_whole <= 0:
             return []
         with torch.inference_mode():
             features = self._front_end([self._samples[None]])[0]
             features = features[self._n_partial : self._n_partial + n_whole]
-            self._samples = self._samples[n_whole * self._hop :].clone()
+            self._samples = self._samples[n_whole * self.hop_samples :].clone()
             frames = self._heard(features)
         return self._decoder.push(frames)
 
     def close(self) -> list[NoteOn | Note]:
         """End the recording: decide what its last samples are heard in, end what is open."""
-        n_silent = 2 * self._half_window + (2 * self._ahead + 1) * self._hop
+        n_silent = 2 * self._half_window + (2 * self._ahead + 1) * self.hop_samples
         events = self.feed(np.zeros(n_silent, np.float32))
         events += [note for note in self._decoder.close() if isinstance(note, Note)]
         return events

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from amtcli.cli.live import LiveOptions, check_flags, transcribe_live
 from amtcli.cli.progress import QUIET, Screen
 from amtcli.cli.streams import check_stdin, check_stdout, is_terminal, printable, read_stdin
 from amtcli.errors import UsageError
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
     from amtcli.outputs import Existing, OutputOptions
     from amtcli.plan import Plan
 
-_IN_OUT, _MODEL, _SPEED, _MUSICAL, _REPORT = (
+_IN_OUT, _MODEL, _SPEED, _MUSICAL, _LIVE, _REPORT = (
     "Input/output",
     "Model",
     "Speed",
     "Musical",
+    "Live",
     "Report",
 )
 _TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -40,6 +42,13 @@ class Pedal(str, Enum):
     CC64 = "cc64"
     EXTEND = "extend"
     NONE = "none"
+
+
+class RawFormat(str, Enum):
+    """Samples without a header, little-endian and mono."""
+
+    INT16 = "int16"
+    FLOAT32 = "float32"
 
 
 class Precision(str, Enum):
@@ -63,15 +72,16 @@ class EngineChoice:
 
 
 def transcribe(
+    ctx: typer.Context,
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="INPUT",
             help="Files, folders, globs, @LIST (a file with one path per line; @- reads the list "
             "from standard input), or - for audio on standard input.",
             show_default=False,
         ),
-    ],
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -199,6 +209,38 @@ def transcribe(
             rich_help_panel=_MUSICAL,
         ),
     ] = Pedal.CC64,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Transcribe audio on standard input (wav, or --raw-rate) as it comes, with a "
+            "model that looks little ahead.",
+            rich_help_panel=_LIVE,
+        ),
+    ] = False,
+    raw_rate: Annotated[
+        int | None,
+        typer.Option(
+            min=1000,
+            max=768_000,
+            metavar="HZ",
+            help="Standard input has no header: mono samples at this rate.",
+            show_default=False,
+            rich_help_panel=_LIVE,
+        ),
+    ] = None,
+    raw_format: Annotated[
+        RawFormat,
+        typer.Option(help="Type of such samples, little-endian.", rich_help_panel=_LIVE),
+    ] = RawFormat.INT16,
+    microphone: Annotated[
+        bool,
+        typer.Option(
+            "--microphone",
+            help="Listen to the default microphone instead of standard input.",
+            rich_help_panel=_LIVE,
+        ),
+    ] = False,
     report: Annotated[
         str | None,
         typer.Option(
@@ -232,6 +274,11 @@ def transcribe(
     amt transcribe song.flac -o song.json    notes and pedals as JSON
     cat song.mp3 | amt transcribe - -o - > song.mid
     find . -name '*.flac' | amt transcribe @- -r -o midi/
+    arecord -t wav -f S16 -r 16000 | amt transcribe - --live --model NAME
+
+    With --live, each note gives two lines of JSON on standard output, at once: one of type note_on
+    when it is decided that it has begun, and the line of type note that --format jsonl has when it
+    has ended.
 
     Exit codes:
     0    all recordings are done, or were skipped
@@ -247,6 +294,22 @@ def transcribe(
     from amtcli.outputs import OutputOptions, parse_formats
     from amtcli.plan import make_plan
 
+    if _is_live(ctx):
+        transcribe_live(
+            LiveOptions(
+                inputs=inputs or [],
+                model=model,
+                offline=offline,
+                raw_rate_hz=raw_rate,
+                raw_format=raw_format.value,
+                microphone=microphone,
+                stdin_name=stdin_name,
+                quiet=quiet,
+            )
+        )
+        return
+    if not inputs:
+        raise UsageError("name an INPUT: files, folders, or - for standard input")
     choice = EngineChoice(
         model, _device(device), _batch_size(batch_size), precision.value, fast, offline
     )
@@ -317,6 +380,13 @@ def open_engine(choice: EngineChoice, screen: Screen) -> tuple[Engine, Provenanc
     options = EngineOptions(choice.device, choice.precision, choice.batch_size, choice.fast)
     engine = Engine(model, options, on_notice=lambda text: screen.say(f"amt: {text}"))
     return engine, model.config.provenance
+
+
+def _is_live(ctx: typer.Context) -> bool:
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+    given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+    check_flags(given, live="live" in given)
+    return "live" in given
 
 
 def _open_report(report: str | None, stack: ExitStack) -> TextIO | None:

@@ -1,0 +1,195 @@
+"""``amt transcribe --live``: audio in as it is played, a line of JSON out for each event."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from amtcli.cli.progress import NORMAL, QUIET, Screen
+from amtcli.cli.streams import check_stdin, check_stdout, write_stdout
+from amtcli.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from amtcli.audio_pipe import LiveSource
+    from amtcli.decoders.note_states import NoteOn
+    from amtcli.live import LiveTranscriber
+    from amtcli.notes import Note
+
+_ONLY_LIVE = ("raw_rate", "raw_format", "microphone")
+_ALSO_LIVE = ("inputs", "live", "model", "offline", "quiet", "stdin_name", *_ONLY_LIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOptions:
+    """What to listen to, and with which model.
+
+    ``raw_rate_hz`` None stands for wav on standard input; ``raw_format`` is one of
+    ``audio_pipe.RAW_FORMATS``.
+    """
+
+    inputs: list[str]
+    model: str
+    offline: bool
+    raw_rate_hz: int | None
+    raw_format: str
+    microphone: bool
+    stdin_name: str
+    quiet: bool
+
+
+def check_flags(given: set[str], *, live: bool) -> None:
+    """Refuse options that mean nothing with, or without, ``--live``."""
+    meaningless = given - set(_ALSO_LIVE) if live else given & set(_ONLY_LIVE)
+    if meaningless:
+        flag = f"--{min(meaningless).replace('_', '-')}"
+        raise UsageError(f"{flag} goes with no --live" if live else f"{flag} needs --live")
+
+
+def transcribe_live(options: LiveOptions) -> None:
+    """Listen until the audio ends, or until Ctrl-C, and write each event as soon as it is known.
+
+    Raises KeyboardInterrupt after Ctrl-C, once all notes have been ended.
+    """
+    _check_sources(options)
+    check_stdout()
+    screen = Screen(QUIET if options.quiet else NORMAL, 1, writes_stdout=True)
+    with screen:
+        transcriber = _load(options, screen)
+    with ExitStack() as stack:
+        source = _open_source(options, stack)
+        listening = stack.enter_context(_UntilInterrupted(source))
+        screen.say(
+            f"amt: listening at {source.rate_hz} Hz; notes come "
+            f"{transcriber.latency_s * 1000:.0f} ms after they begin, and what computing takes"
+        )
+        n_notes = _run(transcriber, listening)
+        n_overflows = getattr(source, "n_overflows", 0)
+        if n_overflows:
+            screen.say(f"amt: samples were lost {n_overflows} times: this machine is too slow")
+        screen.say(f"{n_notes} notes")
+    if listening.is_interrupted:
+        raise KeyboardInterrupt
+
+
+def _check_sources(options: LiveOptions) -> None:
+    if options.microphone:
+        if options.inputs or options.raw_rate_hz is not None:
+            raise UsageError("--microphone takes no INPUT and no --raw-rate")
+        return
+    if options.inputs != ["-"]:
+        raise UsageError("--live listens to standard input (amt transcribe - --live)")
+    check_stdin()
+
+
+def _load(options: LiveOptions, screen: Screen) -> LiveTranscriber:
+    screen.status("loading model")
+    import torch
+
+    from amtcli.catalog import locate, resolve
+    from amtcli.live import LiveTranscriber, check_live
+    from amtcli.model_folder import load_model, outline_model, read_config
+
+    here = locate(options.model)
+    check_live(outline_model(read_config(here), here))  # before anything is pulled
+    folder = resolve(options.model, offline=options.offline, on_progress=screen.download)
+    # Steps of a few milliseconds: a second thread costs more than it gives, and a busy machine
+    # makes each of them wait for it.
+    torch.set_num_threads(1)
+    return LiveTranscriber(load_model(folder))
+
+
+def _open_source(options: LiveOptions, stack: ExitStack) -> LiveSource:
+    from amtcli.audio_pipe import RAW_FORMATS, PipeSource, open_wav
+
+    if options.microphone:
+        from amtcli.audio_microphone import Microphone
+
+        return stack.enter_context(closing(Microphone()))
+    if options.raw_rate_hz is None:
+        return open_wav(sys.stdin.buffer, options.stdin_name)
+    return PipeSource(sys.stdin.buffer, options.raw_rate_hz, RAW_FORMATS[options.raw_format])
+
+
+def _run(transcriber: LiveTranscriber, source: LiveSource) -> int:
+    """Transcribe to the end and return how many notes there were."""
+    from amtcli.audio_pipe import live_blocks
+
+    n_notes = 0
+    for block in live_blocks(source, transcriber.sample_rate_hz, transcriber.hop_samples):
+        n_notes += _write(transcriber.feed(block))
+    return n_notes + _write(transcriber.close())
+
+
+def _write(events: list[NoteOn | Note]) -> int:
+    """Write events, a line each, and return how many notes have ended."""
+    from amtcli.formats import RenderOptions, render
+    from amtcli.notes import Note, Performance
+
+    ended = [event for event in events if isinstance(event, Note)]
+    lines = [
+        render(Performance((event,), ()), "jsonl", RenderOptions())
+        if isinstance(event, Note)
+        else _note_on_line(event)
+        for event in events
+    ]
+    if lines:
+        write_stdout(b"".join(lines))
+    return len(ended)
+
+
+def _note_on_line(begun: NoteOn) -> bytes:
+    record = {
+        "type": "note_on",
+        "onset_s": round(begun.onset_s, 6),
+        "pitch": begun.pitch,
+        "velocity": begun.velocity,
+        "confidence": begun.confidence,
+    }
+    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+
+
+class _UntilInterrupted:
+    """A source that ends at Ctrl-C, which so comes between two steps and never within one.
+
+    A second Ctrl-C comes at once, wherever it is.
+    """
+
+    def __init__(self, source: LiveSource) -> None:
+        self.rate_hz = source.rate_hz
+        self.is_interrupted = False
+        self._source = source
+        self._is_reading = False
+
+    def __enter__(self) -> _UntilInterrupted:
+        self._handler_before: Any = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._handler_before)
+
+    def read(self, n_samples: int) -> NDArray[np.float32]:
+        """Wait for samples of the source; none any more once there was a Ctrl-C."""
+        import numpy as np
+
+        try:
+            self._is_reading = True
+            if not self.is_interrupted:
+                return self._source.read(n_samples)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self._is_reading = False
+        return np.zeros((0, 1), np.float32)
+
+    def _interrupt(self, _: int, __: FrameType | None) -> None:
+        is_second, self.is_interrupted = self.is_interrupted, True
+        if is_second or self._is_reading:
+            raise KeyboardInterrupt
