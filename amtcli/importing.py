@@ -207,7 +207,7 @@ Front-end, window and decoder in `model.toml` are those of the authors' programs
 {unstated if stated else ""}
 ## Windows
 
-{_wrapped(f'{origin.hears} `model.toml` fixes the window.')}
+{_wrapped(f"{origin.hears} `model.toml` fixes the window.")}
 
 ## Training
 

@@ -56,8 +56,10 @@ class Linear(nn.Linear):
         x = x.to(self.weight.dtype)
         if self._packed is not None:
             # Fused, because a GELU of its own would carry its input out of the cache and back.
-            after = ("gelu", [], "none") if gelu else ("none", [], "")
-            product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, *after)
-            return product
+            after, variant = ("gelu", "none") if gelu else ("none", "")  # "none": no tanh
+            fused: Tensor = torch.ops.mkldnn._linear_pointwise(
+                x, self._packed, self.bias, after, [], variant
+            )
+            return fused
         product = F.linear(x, self.weight, self.bias)
         return F.gelu(product) if gelu else product
