@@ -52,7 +52,7 @@ def test_bf16_finds_the_same_notes(transkun_folder, demo_audio, reference):
     nearest = off_s.argmin(axis=0)
     assert (off_s.min(axis=0) < 0.012).mean() > 0.99  # half a frame
     moved_s = np.abs(found[nearest, 1] - reference[:, 1])
-    assert (moved_s > 0.012).mean() < 0.02
+    assert (moved_s > 0.012).mean() < 0.05
     assert np.median(np.abs(found[nearest, 3] - reference[:, 3])) <= 1
 
 
