@@ -347,7 +347,7 @@ def test_errors_stay_on_one_printable_line(tmp_path):
 )
 def test_without_pyav_the_error_names_format_and_remedy(tmp_path, monkeypatch, name, content, kind):
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.delitem(sys.modules, "amtcli.audio_av", raising=False)
+    monkeypatch.delitem(sys.modules, "amtcli.audio.av_decoder", raising=False)
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(AudioError) as caught:
@@ -357,7 +357,7 @@ def test_without_pyav_the_error_names_format_and_remedy(tmp_path, monkeypatch, n
 
 def test_without_pyav_text_is_still_just_no_audio(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.delitem(sys.modules, "amtcli.audio_av", raising=False)
+    monkeypatch.delitem(sys.modules, "amtcli.audio.av_decoder", raising=False)
     path = tmp_path / "a.wav"
     path.write_text("no audio")
     with pytest.raises(AudioError, match="is not audio in a known format; convert it"):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from amtcli.audio_decoder import loss_warning, silence
+from amtcli.audio.decoder import loss_warning, silence
 
 
 def test_silence_comes_in_blocks():

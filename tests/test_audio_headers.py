@@ -3,7 +3,7 @@ import struct
 
 import pytest
 
-from amtcli import audio_headers
+from amtcli.audio import headers
 
 
 class BadSector(io.BytesIO):
@@ -17,8 +17,8 @@ class BadSector(io.BytesIO):
 
 def test_a_bad_sector_reads_like_the_end():
     file = BadSector(bytes(range(200)))
-    assert audio_headers.read_at(file, 90, 10) == bytes(range(90, 100))
-    assert audio_headers.read_at(file, 95, 10) == b""
+    assert headers.read_at(file, 90, 10) == bytes(range(90, 100))
+    assert headers.read_at(file, 95, 10) == b""
 
 
 def chunk(name, content, order="<"):
@@ -34,12 +34,12 @@ def wav(data_size, n_data_bytes, before=b""):
 
 
 def find(content):
-    return audio_headers.find_data_chunk(io.BytesIO(content), len(content))
+    return headers.find_data_chunk(io.BytesIO(content), len(content))
 
 
 def test_data_is_found_behind_other_chunks_of_odd_length():
     found = find(wav(100, 100, before=chunk(b"LIST", b"odd")))
-    assert found == audio_headers.DataChunk(
+    assert found == headers.DataChunk(
         start=12 + 24 + 12 + 8, stated_bytes=100, is_understated=False, format_chunk=FORMAT
     )
 
@@ -62,7 +62,7 @@ def test_stated_lengths(data_size, n_data_bytes, stated, is_understated):
 
 def test_wide_sizes_of_rf64_and_the_head_made_of_them():
     first = find(wav(0, 60))
-    content = audio_headers.completed_head(first, first.start + 60) + bytes(60)
+    content = headers.completed_head(first, first.start + 60) + bytes(60)
     found = find(content)
     assert content[:4] == b"RF64"
     assert (found.start, found.stated_bytes) == (len(content) - 60, 60)
@@ -103,7 +103,7 @@ FRAME = b"\xff\xfb\x90\x64" + bytes(413)
     ],
 )
 def test_the_first_mpeg_frame_is_behind_the_tags(content, expected):
-    assert audio_headers.find_mpeg_frame(io.BytesIO(content), 0) == expected
+    assert headers.find_mpeg_frame(io.BytesIO(content), 0) == expected
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_the_first_mpeg_frame_is_behind_the_tags(content, expected):
 )
 def test_only_a_frame_count_states_the_length(magic, flags, expected):
     frame = FRAME[:36] + magic + bytes([0, 0, 0, flags]) + FRAME[44:]
-    assert audio_headers.states_mpeg_length(io.BytesIO(frame), 0) is expected
+    assert headers.states_mpeg_length(io.BytesIO(frame), 0) is expected
 
 
 def test_the_next_frame_is_of_the_same_kind():
@@ -121,8 +121,8 @@ def test_the_next_frame_is_of_the_same_kind():
     junk = bytes((1 << 20) - 2 - 2 * 104)  # the frame spans the end of what is read at once
     content = other_rate + other_mode + junk + FRAME
     expected = len(content) - len(FRAME)
-    assert audio_headers.next_mpeg_frame(io.BytesIO(content), 0, b"\xff\xfb\xb0\x44") == expected
-    assert audio_headers.next_mpeg_frame(io.BytesIO(content), expected + 1, FRAME) is None
+    assert headers.next_mpeg_frame(io.BytesIO(content), 0, b"\xff\xfb\xb0\x44") == expected
+    assert headers.next_mpeg_frame(io.BytesIO(content), expected + 1, FRAME) is None
 
 
 def page(header_type, n_bytes=200):
@@ -132,9 +132,9 @@ def page(header_type, n_bytes=200):
 def test_ogg_pages_tell_beginning_and_end():
     first = page(2) + page(0) * 500 + page(4)
     joined = first + page(2) + page(0) * 500
-    find_next = audio_headers.next_ogg_stream
+    find_next = headers.next_ogg_stream
     assert find_next(io.BytesIO(joined), len(first) + 4000, 1) == len(first)
     assert find_next(io.BytesIO(first), len(first), 1) is None
-    assert not audio_headers.is_cut_ogg(io.BytesIO(first), len(first))
-    assert audio_headers.is_cut_ogg(io.BytesIO(joined), len(joined))
-    assert not audio_headers.is_cut_ogg(io.BytesIO(FRAME), len(FRAME))
+    assert not headers.is_cut_ogg(io.BytesIO(first), len(first))
+    assert headers.is_cut_ogg(io.BytesIO(joined), len(joined))
+    assert not headers.is_cut_ogg(io.BytesIO(FRAME), len(FRAME))

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from amtcli.audio_microphone import Microphone
+from amtcli.audio.microphone import Microphone
 from amtcli.errors import AudioError, UsageError
 
 

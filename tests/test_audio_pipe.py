@@ -9,7 +9,7 @@ import soundfile
 from filled import audio
 
 from amtcli.audio import open_audio
-from amtcli.audio_pipe import RAW_FORMATS, PipeSource, live_blocks, open_wav
+from amtcli.audio.pipe import RAW_FORMATS, PipeSource, live_blocks, open_wav
 from amtcli.errors import AudioError
 
 SAMPLES = audio(12345)

@@ -22,8 +22,7 @@ LAYER = {part: depth for depth, parts in enumerate(LAYERS) for part in parts}
 
 def part_of(module):
     """The part of the package that a dotted module name belongs to."""
-    part = module.split(".")[1] if "." in module else "__init__"
-    return "audio" if part.startswith("audio") else part
+    return module.split(".")[1] if "." in module else "__init__"
 
 
 def imports():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from amtcli.audio_pipe import LiveSource
+    from amtcli.audio.pipe import LiveSource
     from amtcli.decoders.note_states import NoteOn
     from amtcli.live import LiveTranscriber
     from amtcli.notes import Note
@@ -32,7 +32,7 @@ class LiveOptions:
     """What to listen to, and with which model.
 
     ``raw_rate_hz`` None stands for wav on standard input; ``raw_format`` is one of
-    ``audio_pipe.RAW_FORMATS``.
+    ``amtcli.audio.pipe.RAW_FORMATS``.
     """
 
     inputs: list[str]
@@ -107,10 +107,10 @@ def _load(options: LiveOptions, screen: Screen) -> LiveTranscriber:
 
 
 def _open_source(options: LiveOptions, stack: ExitStack) -> LiveSource:
-    from amtcli.audio_pipe import RAW_FORMATS, PipeSource, open_wav
+    from amtcli.audio.pipe import RAW_FORMATS, PipeSource, open_wav
 
     if options.microphone:
-        from amtcli.audio_microphone import Microphone
+        from amtcli.audio.microphone import Microphone
 
         return stack.enter_context(closing(Microphone()))
     if options.raw_rate_hz is None:
@@ -120,7 +120,7 @@ def _open_source(options: LiveOptions, stack: ExitStack) -> LiveSource:
 
 def _run(transcriber: LiveTranscriber, source: LiveSource) -> int:
     """Transcribe to the end and return how many notes there were."""
-    from amtcli.audio_pipe import live_blocks
+    from amtcli.audio.pipe import live_blocks
 
     n_notes = 0
     for block in live_blocks(source, transcriber.sample_rate_hz, transcriber.hop_samples):

@@ -13,9 +13,9 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
-from amtcli import audio_flac, audio_headers
-from amtcli.audio_decoder import loss_warning, silence
-from amtcli.audio_handle import Handle
+from amtcli.audio import flac_frames, headers
+from amtcli.audio.decoder import loss_warning, silence
+from amtcli.audio.handle import Handle
 
 # An mp3's own frame count may be off by a frame or two, depending on what wrote it.
 _MPEG_TOLERANCE_SAMPLES = 2 * 1152
@@ -26,7 +26,7 @@ _FLAC_BUFFER_BYTES = 1 << 17
 
 
 class SoundfileDecoder:
-    """One recording opened with libsndfile; see ``audio_decoder.Decoder``.
+    """One recording opened with libsndfile; see ``decoder.Decoder``.
 
     ``file`` must be seekable and unbuffered. Raises ``soundfile.LibsndfileError`` where
     libsndfile does not know the format.
@@ -34,7 +34,7 @@ class SoundfileDecoder:
 
     def __init__(self, file: BinaryIO, block_s: float) -> None:
         self._file = file
-        self._flac_head = audio_flac.read_head(file)
+        self._flac_head = flac_frames.read_head(file)
         self._handle = Handle(file)
         self.rate_hz = self._handle.rate_hz
         self.n_channels = self._handle.n_channels
@@ -94,7 +94,7 @@ class SoundfileDecoder:
 
     def _restart_flac(self, byte: int, position: int, n_stated: int | None) -> int | None:
         byte = max(self._handle.start, byte - _FLAC_BUFFER_BYTES) + 1
-        found = audio_flac.next_frame(self._file, byte, self._flac_head, position)
+        found = flac_frames.next_frame(self._file, byte, self._flac_head, position)
         if found is None or (n_stated is not None and found[1] >= n_stated):
             return None
         start, sample = found
@@ -104,7 +104,7 @@ class SoundfileDecoder:
     def _restart_mpeg(self, byte: int) -> bool:
         byte = max(byte, self._handle.start + 1)
         while self._handle.n_bytes - byte >= _MIN_MPEG_BYTES:
-            start = audio_headers.next_mpeg_frame(self._file, byte, self._mpeg_header)
+            start = headers.next_mpeg_frame(self._file, byte, self._mpeg_header)
             if start is None:
                 break
             handle = self._try_open(start)
@@ -118,7 +118,7 @@ class SoundfileDecoder:
         byte = self._handle.tell_byte()
         start: int | None = None
         if self._handle.format == "OGG":
-            start = audio_headers.next_ogg_stream(self._file, byte, self._handle.start + 1)
+            start = headers.next_ogg_stream(self._file, byte, self._handle.start + 1)
         elif self._mpeg_header and self._handle.n_bytes - byte >= _MIN_MPEG_BYTES:
             start = byte
         handle = None if start is None else self._try_open(start)
@@ -151,6 +151,6 @@ class SoundfileDecoder:
         is_tolerable = self._n_lost <= _MPEG_TOLERANCE_SAMPLES and not self._is_damaged
         n_lost = 0 if self._mpeg_header and is_tolerable else self._n_lost
         warning = loss_warning(n_lost / self.rate_hz, self._is_damaged)
-        if not warning and audio_headers.is_cut_ogg(self._file, self._handle.n_bytes):
+        if not warning and headers.is_cut_ogg(self._file, self._handle.n_bytes):
             return ["the file is cut off; how much is missing cannot be told"]
         return warning

@@ -14,7 +14,7 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from amtcli.audio_decoder import loss_warning, silence
+from amtcli.audio.decoder import loss_warning, silence
 from amtcli.errors import AudioError
 
 # Time stamps differ from the sample count by rounding (to 1 ms in webm and wma; 2.2 ms were seen
@@ -30,7 +30,7 @@ _STATING_FORMATS = ("mov", "matroska", "asf")
 
 
 class AvDecoder:
-    """The first audio track of a recording opened with FFmpeg; see ``audio_decoder.Decoder``.
+    """The first audio track of a recording opened with FFmpeg; see ``decoder.Decoder``.
 
     Bad packets are left out. Where the time stamp of the next frame tells how much is missing,
     as much silence is given out in its place. Raises AudioError.

@@ -6,7 +6,7 @@ import pytest
 import soundfile as sf
 
 from amtcli.audio import open_audio
-from amtcli.audio_soundfile import SoundfileDecoder
+from amtcli.audio.soundfile_decoder import SoundfileDecoder
 from amtcli.errors import AudioError
 
 RATE_HZ = 44100

@@ -2,8 +2,9 @@
 
 Conventions: full scale is 1.0 whatever the width of the stored samples; blocks are
 ``(channels, samples)``; nothing here holds more than some seconds of a recording, so memory does
-not grow with its length. Decoding is libsndfile's (``audio_soundfile``), then FFmpeg's where
-libsndfile does not know the format (``audio_av``, with the extra ``av``); resampling is libsoxr's.
+not grow with its length. Decoding is libsndfile's (``soundfile_decoder``), then FFmpeg's where
+libsndfile does not know the format (``av_decoder``, with the extra ``av``); resampling is
+libsoxr's.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ import soundfile as sf
 import soxr
 from numpy.typing import NDArray
 
-from amtcli.audio_array import ArrayDecoder
-from amtcli.audio_decoder import Decoder
-from amtcli.audio_soundfile import SoundfileDecoder
+from amtcli.audio.array_decoder import ArrayDecoder
+from amtcli.audio.decoder import Decoder
+from amtcli.audio.soundfile_decoder import SoundfileDecoder
 from amtcli.errors import AudioError
 
 # fmt: off
@@ -247,7 +248,7 @@ def _file_decoder(file: BinaryIO, label: str) -> Decoder:
     except sf.LibsndfileError:
         pass
     try:
-        from amtcli.audio_av import AvDecoder
+        from amtcli.audio.av_decoder import AvDecoder
     except ImportError:
         kind = _av_format(file, label)
         if kind is None:

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
-from amtcli import audio_headers
+from amtcli.audio import headers
 
 # A count beyond this is libsndfile's word for "unknown", or follows from a hidden length.
 _MAX_SAMPLES = 1 << 38
@@ -39,15 +39,15 @@ class Handle:
         self.start = start
         self.n_bytes = file.seek(0, os.SEEK_END)
         self.mpeg_header = b""
-        chunk = audio_headers.find_data_chunk(file, self.n_bytes) if start == 0 else None
-        frame_at = audio_headers.find_mpeg_frame(file, start)
+        chunk = headers.find_data_chunk(file, self.n_bytes) if start == 0 else None
+        frame_at = headers.find_mpeg_frame(file, start)
         if frame_at is not None:
-            self.mpeg_header = audio_headers.read_at(file, frame_at, 4)
+            self.mpeg_header = headers.read_at(file, frame_at, 4)
         self._source: int | _Patched
-        if frame_at is not None and not audio_headers.states_mpeg_length(file, frame_at):
+        if frame_at is not None and not headers.states_mpeg_length(file, frame_at):
             self._source = _Patched(file, start, self.n_bytes, n_hidden=_HIDDEN_BYTES)
         elif chunk is not None and chunk.is_understated:
-            head = audio_headers.completed_head(chunk, self.n_bytes)
+            head = headers.completed_head(chunk, self.n_bytes)
             self._source = _Patched(file, chunk.start, self.n_bytes, head=head)
         elif start or os.name != "posix":  # elsewhere a descriptor means nothing to a library
             self._source = _Patched(file, start, self.n_bytes, head=head)
@@ -83,7 +83,7 @@ class Handle:
             return os.lseek(self._source, 0, os.SEEK_CUR)
         return self._source.tell_byte()
 
-    def _stated_samples(self, chunk: audio_headers.DataChunk | None) -> int | None:
+    def _stated_samples(self, chunk: headers.DataChunk | None) -> int | None:
         frames: int = self._sound.frames
         is_mpeg_in_wav = self.format != "MP3" and self._sound.subtype.startswith("MPEG")
         if frames > _MAX_SAMPLES or is_mpeg_in_wav:
@@ -146,6 +146,6 @@ class _Patched:
             n_left = min(n_bytes - len(data), self._n_bytes - at)
             if n_left > 0:
                 # An exception could not leave this callback of C code.
-                data += audio_headers.read_at(self._file, self._offset + at, n_left)
+                data += headers.read_at(self._file, self._offset + at, n_left)
         self._position += len(data)
         return data

@@ -9,7 +9,7 @@ from amtcli.errors import AudioError, UsageError
 
 
 class Microphone:
-    """Samples from the default input at its own rate; see ``audio_pipe.LiveSource``.
+    """Samples from the default input at its own rate; see ``pipe.LiveSource``.
 
     ``n_overflows`` counts how often samples were lost because they were not read in time.
     Raises UsageError where sounddevice or PortAudio is missing, AudioError where there is no

@@ -15,7 +15,7 @@ _MAX_CHANNELS = 256
 
 
 class ArrayDecoder:
-    """An array ``(samples,)`` or ``(channels, samples)``; see ``audio_decoder.Decoder``.
+    """An array ``(samples,)`` or ``(channels, samples)``; see ``decoder.Decoder``.
 
     Floats have full scale 1.0, integers of 8 to 32 bits the full scale of their type. Raises
     AudioError.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from amtcli.audio_headers import read_at
+from amtcli.audio.headers import read_at
 
 _MARKER = b"fLaC"
 _STREAMINFO_BYTES = 34

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from amtcli import audio_flac
+from amtcli.audio import flac_frames
 
 # The frame header of the example in RFC 9639, D.1: one sample, frame 0.
 EXAMPLE = bytes.fromhex("fff869180000bf")
@@ -12,7 +12,7 @@ HEAD = b"fLaC\x80\0\0\x22" + b"\x10\0\x10\0" + bytes(30)
 
 
 def find(content, byte=0, first_sample=0, head=HEAD):
-    return audio_flac.next_frame(io.BytesIO(content), byte, head, first_sample)
+    return flac_frames.next_frame(io.BytesIO(content), byte, head, first_sample)
 
 
 def flac(n_samples):
@@ -24,7 +24,7 @@ def flac(n_samples):
 
 def test_all_frames_of_a_file_are_found_in_place():
     content = flac(300 * 4096 + 5)  # frame numbers of one and of two bytes
-    head = audio_flac.read_head(io.BytesIO(content))
+    head = flac_frames.read_head(io.BytesIO(content))
     samples, byte = [], 0
     while (found := find(content, byte, head=head)) is not None:
         samples.append(found[1])
@@ -34,8 +34,8 @@ def test_all_frames_of_a_file_are_found_in_place():
 
 
 def test_other_files_have_no_head():
-    assert audio_flac.read_head(io.BytesIO(b"RIFF" + bytes(100))) == b""
-    assert audio_flac.read_head(io.BytesIO(b"fLaC" + bytes(10))) == b""
+    assert flac_frames.read_head(io.BytesIO(b"RIFF" + bytes(100))) == b""
+    assert flac_frames.read_head(io.BytesIO(b"fLaC" + bytes(10))) == b""
 
 
 def test_a_frame_across_the_end_of_what_is_read_at_once_is_found():
