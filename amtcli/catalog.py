@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from amtcli.claims import Claims
 from amtcli.errors import ModelError
 from amtcli.model_folder import (
     CARD_FILE,
@@ -139,10 +140,14 @@ def pull(
         return shipped
     if not force and _is_usable(target, config, shipped):
         return target
-    tensors = _fetch_tensors(name, config.weights, offline, on_progress)
-    # Another process may have been quicker, and its folder may be in use already.
-    if force or not _is_usable(target, config, shipped):
-        write_model(target, config, tensors, card=_card(shipped))
+    claims = Claims()
+    claims.take([target], wait=True)  # one process pulls, the others find it done
+    try:
+        if force or not _is_usable(target, config, shipped):
+            tensors = _fetch_tensors(name, config.weights, offline, on_progress)
+            write_model(target, config, tensors, card=_card(shipped))
+    finally:
+        claims.release_all()
     return target
 
 

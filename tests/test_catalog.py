@@ -221,7 +221,7 @@ def test_several_may_pull_at_once(tmp_path):
     for thread in threads:
         thread.join()
     assert results == [2.0] * 4
-    assert [path.name for path in (tmp_path / "data").iterdir()] == [NAME]
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {NAME}
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ PACKAGE = Path(__file__).resolve().parent.parent / "amtcli"
 LAYERS = (
     ("__main__", "cli"),
     ("__init__", "api"),
-    ("plan", "outputs", "claims", "report", "inputs"),
+    ("plan", "outputs", "report", "inputs"),
     ("engine", "live", "evaluation", "importing", "model_facts"),
     ("catalog", "model_folder", "checkpoints", "sources"),
-    ("reading", "devices", "formats", "midi", "files", "audio"),
+    ("reading", "devices", "formats", "midi", "files", "claims", "audio"),
     ("networks", "front_ends", "decoders"),
     ("tables", "windows"),
     ("notes", "errors"),
