@@ -31,9 +31,10 @@ class Broken(io.StringIO):
 
 
 @pytest.mark.parametrize("stream", [None, Broken()])
-def test_message_that_nobody_can_read_is_dropped(monkeypatch, stream):
+def test_message_that_nobody_can_read_is_dropped(monkeypatch, capfd, stream):
     monkeypatch.setattr(sys, "stderr", stream)
     say("lost")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_closed_and_missing_streams_are_no_terminals():
