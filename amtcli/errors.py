@@ -35,3 +35,11 @@ class AudioError(AmtError):
 
 class MidiError(AmtError):
     """A MIDI file cannot be read or written."""
+
+
+class DataError(AmtError):
+    """A data set, a pack or one of their recordings is missing, unknown or damaged."""
+
+
+class TrainingError(AmtError):
+    """Training cannot begin, or cannot go on."""

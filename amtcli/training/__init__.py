@@ -1,0 +1,1 @@
+"""Training: recipes, targets, augmentation, losses, the loop."""
