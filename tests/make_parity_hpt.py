@@ -6,6 +6,7 @@ CHECKOUT is a copy of github.com/qiuqiangkong/piano_transcription_inference; its
 (librosa, torchlibrosa, matplotlib, mido) and torch are needed.
 """
 
+import copy
 import json
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from smooth_maps import smooth_maps
 
 N_SAMPLES = 8000
 N_FRAMES = 1000
+EXACT_EVERY = 4  # frames: of those computed in float64, so many are kept
 CONSTANTS = ("spectrogram_extractor", "logmel_extractor")
 THRESHOLDS = {
     "onset_threshold": 0.3,
@@ -54,6 +56,10 @@ def fill(part, network):
     return {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
 
 
+def log_mel(network, samples):
+    return network.logmel_extractor(network.spectrogram_extractor(samples))[0, 0].numpy()
+
+
 def decode(utilities):
     post = utilities.RegressionPostProcessor(100, 88, **THRESHOLDS)
     notes, pedals = post.output_dict_to_note_pedal_arrays(random_heads())
@@ -70,13 +76,15 @@ def main(checkout):
     shapes = {part: fill(part, network) for part, network in parts.items()}
     samples = torch.from_numpy(audio(N_SAMPLES))[None]
     note_model = both.note_model
-    mel = note_model.logmel_extractor(note_model.spectrogram_extractor(samples))[0, 0]
+    mel = log_mel(note_model, samples)
+    mel_float64 = log_mel(copy.deepcopy(note_model).double(), samples.double())
     heads = {name: output[0].numpy() for name, output in both(samples).items()}
     notes, pedals, velocities = decode(utilities)
     np.savez_compressed(
         TARGET,
         shapes=json.dumps(shapes),
-        mel=mel.numpy(),
+        mel=mel,
+        mel_float64=mel_float64[::EXACT_EVERY],
         **heads,
         notes=notes,
         velocities=np.array(velocities, np.int16),

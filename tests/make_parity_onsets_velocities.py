@@ -6,6 +6,7 @@ CHECKOUT is a copy of github.com/andres-fr/iamusica_training; torchaudio, h5py, 
 torch are needed.
 """
 
+import copy
 import json
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from smooth_maps import smooth_maps
 
 N_SAMPLES = 16000
 N_FRAMES = 400
+EXACT_EVERY = 4  # frames: of those computed in float64, so many are kept
 TARGET = Path(__file__).parent / "data" / "parity" / "onsets_velocities.npz"
 
 
@@ -35,7 +37,10 @@ def main(checkout):
     network = OnsetsAndVelocities(2, 229, 88, (200, 200), 0, 0.1, 0).eval()
     shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
     network.load_state_dict(filled_state(shapes))
-    mel = TorchWavToLogmel(16000, 2048, 384, 229, 50, 8000)(torch.from_numpy(audio(N_SAMPLES)))
+    samples = torch.from_numpy(audio(N_SAMPLES))
+    front_end = TorchWavToLogmel(16000, 2048, 384, 229, 50, 8000)
+    mel = front_end(samples)
+    mel_float64 = copy.deepcopy(front_end).double()(samples.double())
     stages, velocity = network(mel[None])
     decoder = OnsetVelocityNmsDecoder(88, 3, 1, 11, 1, 1)
     onsets = decoder(*(torch.from_numpy(m.T.copy())[None] for m in random_maps()), pthresh=0.7)
@@ -43,6 +48,8 @@ def main(checkout):
         TARGET,
         shapes=json.dumps(shapes),
         mel=mel.T.numpy(),
+        mel_float64=mel_float64.T[::EXACT_EVERY].numpy(),
+        filters=front_end.melspec.mel_scale.fb.numpy(),
         stages=torch.stack(stages)[:, 0].transpose(1, 2).numpy(),
         velocity=velocity[0].T.numpy(),
         onset_keys=onsets["key"].to_numpy(np.int16),
