@@ -103,6 +103,21 @@ def test_silence_around_the_sound_is_marked_and_changes_nothing(front_end, hcqt)
         transform.eval()
 
 
+def test_the_reference_is_the_windows_own_so_values_move_with_the_cut(front_end, hcqt):
+    """A loud end lifts the floor of the decibels, and lowers all that is scaled to 0-1."""
+    quiet = torch.from_numpy(audio(48000) * 0.02)[None]
+    both = torch.cat([quiet, torch.from_numpy(audio(32000))[None]], dim=1)
+    frames = slice(10, 60)  # what no kernel of an upper octave hears the end in
+    alone, followed = (front_end([s])[0, 1, frames, 192:] for s in (quiet, both))
+    floor_db = float(front_end([both])[0, 1].max()) - 80.0
+    torch.testing.assert_close(followed, alone.clamp(min=floor_db), atol=1e-3, rtol=0)
+    alone, followed = (hcqt([s])[0, 1, frames, 48:] for s in (quiet, both))
+    moved = (alone - followed)[followed > 0]
+    level = math.log10(1 / 0.02) * 20 / 80
+    assert moved.mean() == pytest.approx(level, abs=0.03)
+    assert moved.std() < 1e-3
+
+
 def chord(n_samples):
     pitches_hz = (32.7, 110.0, 220.0, 277.2, 1318.5, 3520.0)
     return sum(0.1 * tone(pitch, n_samples)[0] for pitch in pitches_hz).numpy()

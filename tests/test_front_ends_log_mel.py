@@ -93,6 +93,23 @@ def test_windows_of_a_batch_do_not_know_of_each_other():
     np.testing.assert_allclose(ranges.numpy(), 20.0, atol=1e-4)
 
 
+def test_the_floor_hangs_on_the_loudest_cell_so_weak_cells_move_with_the_cut():
+    quiet = torch.from_numpy(audio(16000) * 0.01)[None]
+    both = torch.cat([quiet, torch.from_numpy(audio(16000))[None]], dim=1)
+
+    def features(samples, range_db):
+        config = replace(onsets_velocities.FRONT_END, dynamic_range_db=range_db)
+        return LogMel(config)([samples])[0]
+
+    early = slice(38)  # the frames that hear nothing of the loud end
+    alone, followed = features(quiet, 80.0)[early], features(both, 80.0)
+    floor_db = followed.max() - 80.0
+    torch.testing.assert_close(followed[early], alone.clamp(min=floor_db), rtol=0, atol=1e-3)
+    assert 0.01 < (alone < floor_db - 1e-3).float().mean() < 0.99
+    unlimited = (features(samples, math.inf)[early] for samples in (quiet, both))
+    torch.testing.assert_close(*unlimited, rtol=0, atol=1e-3)
+
+
 def test_magnitudes_in_natural_logarithms_are_powers_in_decibels_in_another_unit():
     samples = [torch.from_numpy(audio(1600))[None]]
     power = LogMel(replace(CLICK, floor=1e-30))

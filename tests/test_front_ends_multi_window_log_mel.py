@@ -68,3 +68,16 @@ def test_published_values_of_three_decaying_tones():
     assert features.max() == pytest.approx(1.759951, abs=2e-5)
     expected = [0.00016, 0.00032, 0.00059, 0.30453, 0.04070, 0.04938]
     np.testing.assert_allclose(features[200, 60], expected, atol=1e-4)
+
+
+def test_loudness_is_that_of_the_window_so_values_move_with_the_cut():
+    """A loud end lowers all cells before it alike, but for what lies near the floor."""
+    random = torch.Generator().manual_seed(2)
+    quiet, loud = (level * torch.randn(1, 40 * 1024, generator=random) for level in (0.01, 0.1))
+    alone = front_end()([quiet])[0, :36]
+    followed = front_end()([torch.cat([quiet, loud], dim=1)])[0, :36]
+    level = math.sqrt((0.01**2 + 0.1**2) / 2)  # of both together
+    expected = 2 * math.log(level / 0.01) / -math.log(CONFIG.epsilon)
+    moved = alone - followed
+    assert moved.median() == pytest.approx(expected, rel=0.05)
+    assert 0 < moved.min() < moved.max() < 1.1 * expected

@@ -8,7 +8,7 @@ import torch
 
 from amtcli.engine import Engine, EngineOptions
 from amtcli.model_folder import load_model
-from amtcli.networks.transkun import _continuous_bernoulli_mean
+from amtcli.networks.transkun import Transkun, TranskunConfig, _continuous_bernoulli_mean
 from amtcli.reading import Recording
 
 
@@ -84,6 +84,21 @@ def test_mean_of_a_continuous_bernoulli_distribution():
     logits = torch.tensor([-6.0, -0.5, -0.002, 0.0, 0.003, 0.5, 6.0], dtype=torch.float64)
     expected = torch.distributions.ContinuousBernoulli(logits=logits).mean
     torch.testing.assert_close(_continuous_bernoulli_mean(logits), expected, atol=1e-6, rtol=0)
+
+
+@torch.inference_mode()
+def test_answers_depend_on_the_whole_window_and_most_on_where_it_begins():
+    """Far from the cut, a missing end shifts averages; a later start, every coordinate too."""
+    torch.manual_seed(0)
+    network = Transkun(TranskunConfig(2, 4, 16, 4, 1, 2, 8)).eval()
+    features = torch.rand(1, 200, 229, 2)
+    whole = network.encode(features)  # (1, 90, 26, 16), a step for every eight frames
+    ends_earlier, starts_later = network.encode(features[:, :160]), network.encode(features[:, 40:])
+    spread = whole.std()
+    moved_by_the_end = (whole[:, :, :15] - ends_earlier[:, :, :15]).abs() / spread
+    assert 0.001 < moved_by_the_end.mean() < moved_by_the_end.max() < 0.1
+    moved_by_the_start = (whole[:, :, 11:] - starts_later[:, :, 6:]).abs() / spread
+    assert moved_by_the_start.mean() > 0.1
 
 
 @pytest.mark.gpu
