@@ -14,7 +14,7 @@ LAYERS = (
     ("engine", "live", "evaluation", "importing", "model_facts"),
     ("catalog", "model_folder", "checkpoints", "sources"),
     ("datasets",),
-    ("reading", "devices", "formats", "midi", "files", "claims", "audio"),
+    ("reading", "devices", "formats", "midi", "score_midi", "files", "claims", "audio"),
     ("networks", "front_ends", "decoders"),
     ("tables", "windows"),
     ("notes", "errors"),
