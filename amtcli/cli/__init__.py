@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from amtcli import __version__
-from amtcli.cli import doctor, evaluate, models, transcribe
+from amtcli.cli import doctor, evaluate, models, pack, transcribe
 from amtcli.cli.streams import abandon_stdout, prepare_streams, say
 from amtcli.errors import AmtError
 
@@ -47,6 +47,7 @@ app = typer.Typer(
 app.command()(transcribe.transcribe)
 app.command()(evaluate.evaluate)
 app.add_typer(models.app, name="models")
+app.add_typer(pack.app, name="pack")
 app.command()(doctor.doctor)
 
 
