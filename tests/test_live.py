@@ -121,12 +121,15 @@ def test_latency_of_published_variants(
 
 
 def test_channels_are_averaged(model, samples):
-    start = samples[:16000]
-    stereo = np.stack([1.5 * start, 0.5 * start])
-    assert same(*(
-        [e for e in live_events(model, some, 4000) if isinstance(e, Note)]
-        for some in (stereo, start)
-    ))  # fmt: skip
+    mono = samples[:16000]
+    stereo = np.stack([2 * mono, np.zeros_like(mono)])
+    of_stereo, of_mono, of_left = (
+        [event for event in live_events(model, some, 4000) if isinstance(event, Note)]
+        for some in (stereo, mono, stereo[0])
+    )
+    assert len(of_mono) > 50
+    assert same(of_stereo, of_mono)
+    assert not same(of_left, of_mono)
 
 
 def test_nothing_comes_of_nothing(model):

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from filled import audio, filled_state
 from hpt_checkpoint import published, stored
+from torch import nn
 from toy_folder import CONFIG
 
 from amtcli.checkpoints.hpt import DECODER, FRONT_END, ORIGIN, network_config
@@ -126,12 +127,37 @@ def test_it_learns_one_batch():
     assert all(parameter.grad.any() for parameter in network.parameters())
 
 
-def test_gradients_stay_finite_where_nothing_sounds():
-    network = small(pedals=False).train()
-    with torch.no_grad():
-        network.notes.heads["onset"].output.bias.fill_(-200.0)  # a sigmoid of exactly 0
-    network(torch.randn(1, 20, 32))["onset"].sum().backward()
-    assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+class Says(nn.Module):
+    """An acoustic model that says the same of everything."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, _):
+        return self.logits
+
+
+class Loudness(nn.Module):
+    """A conditioned head that passes on the velocities that it is told."""
+
+    def forward(self, onset, loudness):
+        return loudness
+
+
+def test_gradients_are_those_of_a_root_even_where_nothing_sounds():
+    early = torch.tensor([-200.0, -100.0, -20.0, 0.0, 30.0])[None, :, None].repeat(1, 1, 88)
+    early.requires_grad_()
+    notes = small(pedals=False).train().notes
+    notes.heads["onset"], notes.heads["velocity"] = Says(early), Says(torch.zeros(1, 5, 88))
+    notes.onset = Loudness()
+    notes(torch.randn(1, 5, 32))["onset"].sum().backward()
+    onset = torch.sigmoid(
+        early.detach().double()
+    )  # at -200 its float32 is 0, its root's slope is inf
+    expected = 0.5 * (0.5 * onset.sqrt() * (1 - onset))
+    torch.testing.assert_close(early.grad.double(), expected, rtol=1e-5, atol=1e-12)
+    assert early.grad[0, 1].min() > 0
 
 
 @torch.inference_mode()
