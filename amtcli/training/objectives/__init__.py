@@ -1,9 +1,36 @@
-"""Objectives, one file each. A new one is added to ``OBJECTIVES`` and nowhere else."""
+"""Objectives, one file for each family of networks. A new one is added to ``OBJECTIVES`` alone."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from amtcli.training.objectives.autoregressive import (
+    AutoregressiveObjective,
+    AutoregressiveObjectiveConfig,
+)
+from amtcli.training.objectives.hppnet import (
+    HcqtHppnetObjective,
+    HcqtHppnetObjectiveConfig,
+    HppnetObjective,
+    HppnetObjectiveConfig,
+)
+from amtcli.training.objectives.hpt import HptNotes, HptNotesConfig, HptPedals, HptPedalsConfig
 from amtcli.training.objectives.objective import Objective
+from amtcli.training.objectives.onsets_and_frames import (
+    OnsetsAndFramesObjective,
+    OnsetsAndFramesObjectiveConfig,
+)
+from amtcli.training.objectives.onsets_velocities import (
+    OnsetsVelocitiesObjective,
+    OnsetsVelocitiesObjectiveConfig,
+)
 
-OBJECTIVES: dict[str, tuple[type[Any], type[Objective]]] = {}
+OBJECTIVES: dict[str, tuple[type[Any], type[Objective]]] = {
+    "autoregressive": (AutoregressiveObjectiveConfig, AutoregressiveObjective),
+    "hcqt_hppnet": (HcqtHppnetObjectiveConfig, HcqtHppnetObjective),
+    "hppnet": (HppnetObjectiveConfig, HppnetObjective),
+    "hpt_notes": (HptNotesConfig, HptNotes),
+    "hpt_pedals": (HptPedalsConfig, HptPedals),
+    "onsets_and_frames": (OnsetsAndFramesObjectiveConfig, OnsetsAndFramesObjective),
+    "onsets_velocities": (OnsetsVelocitiesObjectiveConfig, OnsetsVelocitiesObjective),
+}
