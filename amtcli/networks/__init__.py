@@ -14,6 +14,7 @@ from amtcli.networks.hpt import Hpt, HptConfig
 from amtcli.networks.network import Network
 from amtcli.networks.onsets_and_frames import OnsetsAndFrames, OnsetsAndFramesConfig
 from amtcli.networks.onsets_velocities import OnsetsVelocities, OnsetsVelocitiesConfig
+from amtcli.networks.swift import Swift, SwiftConfig
 from amtcli.networks.transkun import Transkun, TranskunConfig
 
 ARCHITECTURES: dict[str, tuple[type[Any], type[Network]]] = {
@@ -23,5 +24,6 @@ ARCHITECTURES: dict[str, tuple[type[Any], type[Network]]] = {
     "hpt": (HptConfig, Hpt),
     "onsets_and_frames": (OnsetsAndFramesConfig, OnsetsAndFrames),
     "onsets_velocities": (OnsetsVelocitiesConfig, OnsetsVelocities),
+    "swift": (SwiftConfig, Swift),
     "transkun": (TranskunConfig, Transkun),
 }

@@ -1,0 +1,307 @@
+"""Swift: a small convolutional network over time and keys, made for processors.
+
+Spectra with whole bins per semitone become one column per semitone; every key then gathers the
+columns of its partials, so that all keys share their weights. One dense layer per frame lets keys
+know of each other; blocks dilated in time do the rest. Heads are regressed as in Kong et al.,
+"High-Resolution Piano Transcription With Pedals by Regressing Onset and Offset Times" (TASLP
+2021). Shapes: B windows, C channels, T frames, S semitones, K keys (88); inside the network
+channels lie last in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from amtcli.decoders.frames import N_KEYS
+from amtcli.decoders.regression import RegressionActivations
+from amtcli.networks.network import Network
+
+HEADS = ("onset", "offset", "frame", "velocity")
+PEDAL_HEADS = ("pedal_offset", "pedal_frame")
+MIX_TIME_KERNEL = 5
+PEDAL_TIME_KERNEL, PEDAL_DILATIONS = 5, (1, 3)
+PEDAL_KEY_CHANNELS = 4
+
+
+@dataclass(frozen=True)
+class SwiftConfig:
+    """Sizes of the network.
+
+    n_spectra, bins_per_semitone, n_semitones: what the front-end gives; the middle bin of the
+        first semitone is the lowest key.
+    stem_channels: of the two convolutions over bins.
+    partials_semitones: where every key listens, in semitones from its own pitch.
+    n_channels: of everything that is computed per key.
+    mix_channels, mix_width: channels per key that enter the dense layer over all keys, and its
+        width.
+    dilations: in frames, one for each block.
+    pedal_width: of the layers behind the pedal's heads.
+    max_lookahead_frames: layers look ahead as far as behind until this is used up, first ones
+        first; then they look behind only.
+    """
+
+    n_spectra: int
+    bins_per_semitone: int
+    n_semitones: int
+    stem_channels: tuple[int, int]
+    partials_semitones: tuple[int, ...]
+    n_channels: int
+    mix_channels: int
+    mix_width: int
+    dilations: tuple[int, ...]
+    pedal_width: int
+    max_lookahead_frames: int
+
+    def __post_init__(self) -> None:
+        if self.n_semitones < N_KEYS:
+            raise ValueError(f"n_semitones is {self.n_semitones}: there are {N_KEYS} keys")
+        if 0 not in self.partials_semitones:
+            raise ValueError("partials_semitones must hold 0, the pitch of the key itself")
+
+
+class Lookahead:
+    """Hands out the frames that layers may look ahead, until there are none left."""
+
+    def __init__(self, frames: int) -> None:
+        self.left = frames
+        self.given = 0
+
+    def take(self, wanted: int) -> int:
+        """Return how many of the wanted frames a layer gets."""
+        taken = min(wanted, self.left)
+        self.left -= taken
+        self.given += taken
+        return taken
+
+
+class Convolution(nn.Module):
+    """A convolution over time and frequency and its normalisation; time keeps its length.
+
+    Kernels and dilations are given as (time, frequency); widths are odd, and frequency is padded
+    so that every stride-th column is answered. It sees zeros beyond the edges.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        kernel: tuple[int, int],
+        lookahead: Lookahead,
+        *,
+        dilation: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+    ) -> None:
+        super().__init__()
+        reach = (kernel[0] - 1) * dilation
+        behind = reach - lookahead.take(reach // 2)
+        self._padding = (behind, 0 if stride > 1 else kernel[1] // 2)
+        self.convolution = nn.Conv2d(
+            n_in,
+            n_out,
+            kernel,
+            stride=(1, stride),
+            dilation=(dilation, 1),
+            padding=self._padding,
+            groups=groups,
+            bias=False,
+        )
+        self.norm = nn.BatchNorm2d(n_out)
+        self._folded: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, n_in, T, F) to (B, n_out, T, F // stride)."""
+        # Padding is the same on both sides, so where less is seen ahead than behind, frames of
+        # after the last come out as well.
+        n_frames = x.shape[2]
+        if self._folded is None or self.training:
+            result: Tensor = self.norm(self.convolution(x)[:, :, :n_frames])
+            return result
+        weight, bias = self._folded
+        layer = self.convolution
+        folded: Tensor = torch.conv2d(
+            x,
+            weight,
+            bias,
+            stride=layer.stride,
+            padding=self._padding,
+            dilation=layer.dilation,
+            groups=layer.groups,
+        )
+        return folded[:, :, :n_frames]
+
+    def fold(self, dtype: torch.dtype) -> None:
+        """Make one convolution of both for inference, with weights and results of ``dtype``."""
+        norm = self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        weight = (self.convolution.weight * scale[:, None, None, None]).detach()
+        bias = (norm.bias - norm.running_mean * scale).detach()
+        weight = weight.to(dtype, memory_format=torch.channels_last)
+        self._folded = (weight, bias.to(dtype))
+
+
+class HarmonicGather(nn.Module):
+    """Every key's own view of its partials: (B, n_in, T, S) to (B, n_out, T, K).
+
+    One matrix for each partial, and an offset for each key. Beyond the semitones there are zeros.
+    """
+
+    def __init__(self, n_in: int, config: SwiftConfig) -> None:
+        super().__init__()
+        self.partials = config.partials_semitones
+        self.before = max(-min(self.partials), 0)
+        self.after = max(max(self.partials) + N_KEYS - config.n_semitones, 0)
+        self.merge = Convolution(n_in * len(self.partials), config.n_channels, (1, 1), Lookahead(0))
+        self.key_offset = nn.Parameter(torch.zeros(config.n_channels, 1, N_KEYS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gather, then rectify."""
+        x = F.pad(x, (self.before, self.after))
+        starts = [self.before + partial for partial in self.partials]
+        gathered = torch.cat([x[..., start : start + N_KEYS] for start in starts], dim=1)
+        return F.relu(self.merge(gathered) + self.key_offset.to(x.dtype))
+
+
+class KeyMix(nn.Module):
+    """A dense layer over all keys of a frame and a few frames of its result, beside a way around.
+
+    (B, C, T, K) to the same shape.
+    """
+
+    def __init__(self, config: SwiftConfig, lookahead: Lookahead) -> None:
+        super().__init__()
+        n_flat = config.mix_channels * N_KEYS
+        none, width = Lookahead(0), config.mix_width
+        self.narrow = Convolution(config.n_channels, config.mix_channels, (1, 1), none)
+        self.gather = Convolution(n_flat, width, (1, 1), none)
+        self.smooth = Convolution(width, width, (MIX_TIME_KERNEL, 1), lookahead, groups=width)
+        self.spread = Convolution(width, n_flat, (1, 1), none)
+        self.widen = Convolution(config.mix_channels, config.n_channels, (1, 1), none)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add what all keys say together."""
+        narrow = F.relu(self.narrow(x))
+        hidden = F.relu(self.smooth(F.relu(self.gather(flat_keys(narrow)))))
+        spread = F.relu(self.spread(hidden))[..., 0].transpose(1, 2)  # (B, T, K * C)
+        keys = spread.unflatten(2, (N_KEYS, -1)).permute(0, 3, 1, 2)
+        return F.relu(x + self.widen(keys))
+
+
+class Block(nn.Module):
+    """Neighbours in time, dilated, and on the keyboard, then all channels; beside a way around."""
+
+    def __init__(self, n_channels: int, dilation: int, lookahead: Lookahead) -> None:
+        super().__init__()
+        self.spread = Convolution(n_channels, n_channels, (3, 3), lookahead, dilation=dilation)
+        self.merge = Convolution(n_channels, n_channels, (1, 1), Lookahead(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, K) to the same shape."""
+        return F.relu(x + self.merge(F.relu(self.spread(x))))
+
+
+class PedalHead(nn.Module):
+    """All keys at once to the pedal's logits: (B, C, T, K) to (B, 2, T)."""
+
+    def __init__(self, config: SwiftConfig, lookahead: Lookahead) -> None:
+        super().__init__()
+        width, none = config.pedal_width, Lookahead(0)
+        self.narrow = Convolution(config.n_channels, PEDAL_KEY_CHANNELS, (1, 1), none)
+        self.gather = Convolution(PEDAL_KEY_CHANNELS * N_KEYS, width, (1, 1), none)
+        self.times = nn.ModuleList(
+            Convolution(width, width, (PEDAL_TIME_KERNEL, 1), lookahead, dilation=dilation)
+            for dilation in PEDAL_DILATIONS
+        )
+        self.output = nn.Conv2d(width, len(PEDAL_HEADS), 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute logits in float32."""
+        hidden = F.relu(self.gather(flat_keys(F.relu(self.narrow(x)))))
+        for layer in self.times:
+            hidden = F.relu(hidden + layer(hidden))
+        logits: Tensor = self.output(hidden.to(self.output.weight.dtype))
+        return logits[..., 0]
+
+
+class Swift(Network):
+    """Features (B, T, bins, spectra) to what ``RegressionDecoder`` reads."""
+
+    def __init__(self, config: SwiftConfig) -> None:
+        super().__init__()
+        lookahead = Lookahead(config.max_lookahead_frames)
+        first, second = config.stem_channels
+        n_bins = config.n_semitones * config.bins_per_semitone
+        self.bin_offset = nn.Parameter(torch.zeros(n_bins, config.n_spectra))
+        self.bins = Convolution(config.n_spectra, first, (3, 5), lookahead)
+        self.semitones = Convolution(
+            first, second, (3, config.bins_per_semitone), lookahead, stride=config.bins_per_semitone
+        )
+        self.partials = HarmonicGather(second, config)
+        self.near = Block(config.n_channels, 1, lookahead)
+        self.mix = KeyMix(config, lookahead)
+        self.blocks = nn.ModuleList(
+            Block(config.n_channels, dilation, lookahead) for dilation in config.dilations
+        )
+        self.heads = nn.Conv2d(config.n_channels, len(HEADS), 1)
+        self.pedal = PedalHead(config, lookahead)
+        self.lookahead_frames = lookahead.given
+        self._dtype = torch.float32
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
+        self.apply(_initialise)
+
+    def prepare(self, precision: str) -> None:
+        """Fold normalisations into convolutions; heads stay in float32."""
+        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        for layer in self._convolutions():
+            layer.fold(self._dtype)
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """Compute logits: (B, T, K) for each of HEADS, (B, T, 1) for each of PEDAL_HEADS."""
+        x = (features + self.bin_offset).permute(0, 3, 1, 2)
+        x = F.relu(self.bins(x if self.training else x.to(self._dtype)))
+        x = self.mix(self.near(self.partials(F.relu(self.semitones(x)))))
+        for block in self.blocks:
+            x = block(x)
+        keys = self.heads(x.to(self.heads.weight.dtype)).unbind(dim=1)
+        pedals = self.pedal(x).transpose(1, 2).split(1, dim=2)
+        return dict(zip(HEADS + PEDAL_HEADS, (*keys, *pedals), strict=True))
+
+    def activations(self, features: Tensor) -> list[RegressionActivations]:
+        """Compute probabilities and velocities, all in 0-1."""
+        heads = {
+            name: torch.sigmoid(logits).cpu().numpy() for name, logits in self(features).items()
+        }
+        return [
+            RegressionActivations(**{name: values[i] for name, values in heads.items()})
+            for i in range(len(features))
+        ]
+
+    def _convolutions(self) -> Iterator[Convolution]:
+        return (module for module in self.modules() if isinstance(module, Convolution))
+
+
+def flat_keys(x: Tensor) -> Tensor:
+    """(B, C, T, K) to one column of all keys' channels, (B, K * C, T, 1), without a copy."""
+    return x.permute(0, 2, 3, 1).flatten(2).transpose(1, 2)[..., None]
+
+
+def _initialise(module: nn.Module) -> None:
+    """Start residual ways at zero, heads where most cells say no. Parents come after children."""
+    if isinstance(module, Convolution):
+        nn.init.kaiming_normal_(module.convolution.weight, nonlinearity="relu")
+    if isinstance(module, Block):
+        nn.init.zeros_(module.merge.norm.weight)
+    if isinstance(module, KeyMix):
+        nn.init.zeros_(module.widen.norm.weight)
+    if isinstance(module, Swift):
+        for output in (module.heads, module.pedal.output):
+            nn.init.normal_(output.weight, std=0.01)
+            if output.bias is not None:
+                nn.init.constant_(output.bias, -3.0)

@@ -1,0 +1,147 @@
+"""What the network hears, folding, halves of precision, learning, and a recording to notes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from amtcli.networks.swift import HEADS, PEDAL_HEADS, Lookahead, Swift, SwiftConfig
+
+SMALL = SwiftConfig(
+    n_spectra=2,
+    bins_per_semitone=3,
+    n_semitones=98,
+    stem_channels=(4, 6),
+    partials_semitones=(-12, 0, 12, 19, 24),
+    n_channels=8,
+    mix_channels=2,
+    mix_width=12,
+    dilations=(1, 2),
+    pedal_width=8,
+    max_lookahead_frames=100,
+)
+
+
+def network(config=SMALL):
+    """Return a network whose every part has a say, in evaluation mode."""
+    torch.manual_seed(0)
+    built = Swift(config)
+    for module in built.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, std=0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+            torch.nn.init.normal_(module.running_mean, std=0.2)
+    for output in (built.heads, built.pedal.output):
+        torch.nn.init.normal_(output.weight, std=0.1)
+    torch.nn.init.normal_(built.bin_offset)
+    torch.nn.init.normal_(built.partials.key_offset)
+    return built.eval()
+
+
+def features(n_frames=60, batch=1):
+    return 2 * torch.rand(batch, n_frames, 294, 2, generator=torch.Generator().manual_seed(1))
+
+
+@torch.inference_mode()
+def test_heads_are_as_the_decoder_wants_them():
+    logits = network()(features(20, batch=2))
+    assert {head: tuple(logits[head].shape) for head in HEADS} == dict.fromkeys(HEADS, (2, 20, 88))
+    assert {tuple(logits[head].shape) for head in PEDAL_HEADS} == {(2, 20, 1)}
+    ours = network()
+    first, second = ours.activations(features(20, batch=2))
+    assert first.rows().shape == (20, 4 * 88 + 2)
+    assert not np.array_equal(first.onset, second.onset)
+    wanted = torch.sigmoid(logits["velocity"][1]).detach().numpy()
+    np.testing.assert_allclose(second.velocity, wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3, 100])
+def test_it_looks_ahead_as_far_as_it_says_and_no_further(limit):
+    built = network(replace(SMALL, max_lookahead_frames=limit))
+    assert built.lookahead_frames == min(limit, 1 + 1 + 1 + 2 + 1 + 2 + 2 + 6)
+    frame, before = 30, features()
+    changed = before.clone()
+    changed[:, frame + built.lookahead_frames + 1 :] += 1.0
+    with torch.inference_mode():
+        answers = built(before), built(changed)
+        for head in HEADS + PEDAL_HEADS:
+            unmoved = [answer[head][0, : frame + 1] for answer in answers]
+            assert torch.equal(*unmoved), head
+        changed[:, frame + built.lookahead_frames] += 1.0
+        pedals = [answer["pedal_frame"][0, frame] for answer in (answers[0], built(changed))]
+    assert not torch.equal(*pedals)  # the pedal's layers come last, so they look furthest
+
+
+def test_frames_handed_out_are_counted():
+    lookahead = Lookahead(5)
+    assert [lookahead.take(wanted) for wanted in (2, 0, 4, 1)] == [2, 0, 3, 0]
+    assert lookahead.given == 5
+
+
+def test_a_key_sounds_alike_wherever_it_lies_on_the_keyboard():
+    config = replace(SMALL, mix_channels=1, n_semitones=140, partials_semitones=(0, 12, 19))
+    built = network(config)
+    torch.nn.init.zeros_(built.bin_offset)
+    torch.nn.init.zeros_(built.partials.key_offset)
+    torch.nn.init.zeros_(built.mix.widen.norm.weight)  # the one layer that knows keys apart
+    torch.nn.init.zeros_(built.mix.widen.norm.bias)
+    sound = torch.zeros(1, 20, 420, 2)
+    sound[:, 8:12, [91, 127, 148]] = 3.0
+    higher = sound.roll(3 * 7, dims=2)
+    with torch.inference_mode():
+        here, there = built(sound)["onset"], built(higher)["onset"]
+    # Keys 20 to 60 are far enough from both edges of the bins.
+    torch.testing.assert_close(here[..., 20:60], there[..., 27:67], rtol=0, atol=1e-4)
+    assert float(here.std()) > 0.1
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bf16", 0.06)])
+def test_folding_changes_nothing_but_the_last_digits(precision, tolerance):
+    built = network()
+    (plain,) = built.activations(features())
+    names = set(built.state_dict())
+    built.prepare(precision)
+    (folded,) = built.activations(features())
+    assert set(built.state_dict()) == names
+    assert np.abs(folded.rows() - plain.rows()).max() < tolerance
+    assert folded.onset.dtype == np.float32
+
+
+def test_training_goes_on_after_it_was_made_ready():
+    built = network()
+    built.prepare("bf16")
+    built.train()
+    with torch.no_grad():
+        before = built(features())["onset"]
+        for module in built.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.mul_(1.5)
+        assert not torch.equal(built(features())["onset"], before)
+    assert before.dtype == torch.float32
+
+
+def test_it_learns_one_batch():
+    torch.manual_seed(0)
+    built = Swift(SMALL).train()
+    sound, wanted = features(40, batch=2), (torch.rand(2, 40, 88) < 0.1).float()
+    optimiser = torch.optim.Adam(built.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(40):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(built(sound)["onset"], wanted)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * min(losses[0], 0.33)  # 0.33: what always the same answer costs
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [({"n_semitones": 87}, "88 keys"), ({"partials_semitones": (12,)}, "must hold 0")],
+)
+def test_settings_that_cannot_be_are_refused(change, problem):
+    with pytest.raises(ValueError, match=problem):
+        replace(SMALL, **change)
