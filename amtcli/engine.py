@@ -8,7 +8,9 @@ a recording nor with their number, and what a recording gives does not depend on
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -32,6 +34,9 @@ from amtcli.errors import AmtError
 from amtcli.model_folder import Model
 from amtcli.notes import Note, PedalSpan, Performance
 from amtcli.reading import ReadOptions, ReadState, Recording, Window, WindowReader
+
+# Some minutes of audio; giving memory back takes a few hundredths of a second each time.
+_WINDOWS_PER_TRIM = 16
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,7 @@ class Engine:
         """
         jobs: dict[int, _Job] = {}
         pending: deque[Future[list[Transcription]]] = deque()
+        n_until_trim = _WINDOWS_PER_TRIM
         with (
             WindowReader(recordings, self._read_options()) as reader,
             ThreadPoolExecutor(1, "decoder") as decoding,
@@ -151,6 +157,10 @@ class Engine:
                 pending.append(decoding.submit(self._decode, items))
                 while pending and (pending[0].done() or len(pending) > 4):
                     yield from pending.popleft().result()
+                n_until_trim -= len(batch)
+                if n_until_trim <= 0:
+                    _give_back_free_memory()
+                    n_until_trim = _WINDOWS_PER_TRIM
             while pending:
                 yield from pending.popleft().result()
 
@@ -247,6 +257,18 @@ class Engine:
             on_progress(
                 Progress(state.recording, min(done_s, total_s) if total_s else done_s, total_s)
             )
+
+
+def _give_back_free_memory() -> None:
+    """Let the C library return what it holds but nobody uses, where it knows how (glibc).
+
+    Tensors whose size differs from window to window leave holes between what lives longer, and
+    the heap would go on growing for as long as a recording lasts.
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _has_sound(window: Window) -> bool:

@@ -1,6 +1,9 @@
 """The engine with a model whose answers can be checked on paper (``toy.py``)."""
 
+import os
+import platform
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,3 +165,19 @@ def test_precision_follows_request_model_and_device(
     engine = Engine(toy_model(monkeypatch), options)
     assert engine.precision == expected
     assert engine.window.hop_samples == (100 if fast else 60)
+
+
+def resident_bytes():
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what is given back is glibc's")
+def test_holes_in_the_heap_are_given_back_while_a_recording_lasts(monkeypatch):
+    blocks = [np.ones(10_000, np.float64) for _ in range(2000)]  # 160 MB, too small for mmap
+    kept = blocks[::20]
+    del blocks
+    before = resident_bytes()
+    run(monkeypatch, [recording("a", clicks(60 * 20, 5))])  # 21 windows
+    assert before - resident_bytes() > 100e6
+    assert sum(block.sum() for block in kept) == 100 * 10_000
