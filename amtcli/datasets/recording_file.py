@@ -52,14 +52,10 @@ _TABLES: dict[str, tuple[type[Any], np.dtype[Any]]] = {
 
 @dataclass(frozen=True)
 class Written:
-    """What a recording's file holds: samples, their hash with the tables', and what was cut.
-
-    ``n_clipped`` counts samples beyond full scale.
-    """
+    """What was written: the number of samples, and the hash of samples and tables."""
 
     n_samples: int
     sha256: str
-    n_clipped: int
 
 
 @dataclass(frozen=True)
@@ -84,16 +80,16 @@ def import_h5py() -> Any:
 
 def write_recording(
     file: Path,
-    blocks: Iterable[NDArray[np.floating[Any]]],
+    blocks: Iterable[NDArray[Any]],
     sample_rate_hz: int,
     labels: Labels,
     attributes: Mapping[str, str | int | float] | None = None,
 ) -> Written:
     """Write a recording, whole or not at all, in place of what may have the name ``file``.
 
-    ``blocks`` are float samples one after another, full scale 1.0, each (n,) or (1, n). They are
-    rounded to int16; those of a 16 bit source come through unchanged. ``attributes`` are further
-    facts that are kept in the file. Equal arguments give equal bytes.
+    ``blocks`` are samples one after another, each (n,) or (1, n): floats with full scale 1.0, as
+    `to_int16` takes them, or int16. ``attributes`` are further facts that are kept in the file.
+    Equal arguments give equal bytes.
 
     Raises
     ------
@@ -103,7 +99,7 @@ def write_recording(
         The file cannot be written.
     """
     h5py = import_h5py()
-    audio, n_clipped = _to_int16(blocks)
+    audio, _ = to_int16(blocks)
     if not len(audio):
         raise DataError(f"{file.stem} has no samples; check its source")
     tables = _tables_of(labels)
@@ -116,7 +112,25 @@ def write_recording(
         for name, table in tables.items():
             h5.create_dataset(name, data=table)
     write_atomically(file, memory.getvalue())
-    return Written(len(audio), digest, n_clipped)
+    return Written(len(audio), digest)
+
+
+def to_int16(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[np.int16], int]:
+    """Join blocks, each (n,) or (1, n), to int16 samples; return how many were beyond full scale.
+
+    Floats with full scale 1.0 are rounded; those that come of 16 bit samples become them again.
+    Int16 blocks are taken as they are.
+    """
+    parts, n_clipped = [np.empty(0, _SAMPLE)], 0
+    for block in blocks:
+        samples = np.reshape(block, -1)
+        if samples.dtype != np.int16:
+            scaled = np.rint(samples * np.float32(FULL_SCALE))
+            # 1.0 itself, which int16 lacks by one step, is not worth telling anybody.
+            n_clipped += int(np.count_nonzero(np.abs(scaled) > FULL_SCALE))
+            samples = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1)
+        parts.append(samples.astype(_SAMPLE))
+    return np.concatenate(parts), n_clipped
 
 
 def read_contents(file: Path) -> Contents:
@@ -166,16 +180,6 @@ def check_contents(file: Path) -> Contents:
     if digest != contents.sha256:
         raise DataError(f"{file} is damaged: its contents do not match their hash; pack it again")
     return contents
-
-
-def _to_int16(blocks: Iterable[NDArray[np.floating[Any]]]) -> tuple[NDArray[np.int16], int]:
-    parts, n_clipped = [np.empty(0, _SAMPLE)], 0
-    for block in blocks:
-        scaled = np.rint(np.reshape(block, -1) * np.float32(FULL_SCALE))
-        # 1.0 itself, which int16 lacks by one step, is not worth telling anybody.
-        n_clipped += int(np.count_nonzero(np.abs(scaled) > FULL_SCALE))
-        parts.append(np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(_SAMPLE))
-    return np.concatenate(parts), n_clipped
 
 
 def _tables_of(labels: Labels) -> dict[str, NDArray[Any]]:
