@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from amtcli import __version__
-from amtcli.cli import doctor, evaluate, models, pack, transcribe
+from amtcli.cli import doctor, evaluate, models, pack, train, transcribe
 from amtcli.cli.streams import abandon_stdout, prepare_streams, say
 from amtcli.errors import AmtError
 
@@ -48,6 +48,7 @@ app.command()(transcribe.transcribe)
 app.command()(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(pack.app, name="pack")
+app.command()(train.train)
 app.command()(doctor.doctor)
 
 

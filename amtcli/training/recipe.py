@@ -11,7 +11,7 @@ import copy
 import dataclasses
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -147,6 +147,9 @@ class OneCycleSchedule:
 
 ScheduleConfig = ConstantSchedule | StepDecaySchedule | CosineQuartersSchedule | OneCycleSchedule
 
+_FREE_TABLES = ("about", "window", "decoder", "precision", "validation")
+_FREE_KEYS = ("training.log_every_steps", "training.save_every_steps")
+
 SCHEDULES: dict[str, type[Any]] = {
     "constant": ConstantSchedule,
     "step_decay": StepDecaySchedule,
@@ -175,7 +178,8 @@ class TrainingConfig:
     save_every_steps: int
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "seed")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError("seed must lie between 0 and 2**32 - 1")
         _at_least(
             self, 1, "steps", "batch_size", "accumulation", "log_every_steps", "save_every_steps"
         )
@@ -213,9 +217,11 @@ class Recipe:
     """The whole of a recipe.
 
     Tables whose dataclasses live beside code that imports torch stay tables here; what is built
-    from them checks their keys.
+    from them checks their keys. An ``[augmentation]`` without any key takes windows as recorded.
+    ``path`` is the file that it was read from, for messages.
     """
 
+    path: Path
     about: AboutConfig
     network: dict[str, Any]
     front_end: dict[str, Any]
@@ -253,11 +259,13 @@ def read_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises ModelError naming key, table and file; UsageError for an override that is none.
     """
     tables = apply_overrides(read_toml(path), overrides)
-    check_keys(tables, [field.name for field in dataclasses.fields(Recipe)], "", path)
+    names = [field.name for field in dataclasses.fields(Recipe) if field.name != "path"]
+    check_keys(tables, names, "", path)
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise ModelError(f"{path}: {name!r} must be a table")
     return Recipe(
+        path=path,
         about=from_table(AboutConfig, tables["about"], "about", path),
         network=tables["network"],
         front_end=tables["front_end"],
@@ -298,7 +306,34 @@ def recipe_toml(recipe: Recipe) -> bytes:
     """Return a recipe as TOML that `read_recipe` reads back, overrides and all."""
     import tomli_w
 
-    return tomli_w.dumps(dataclasses.asdict(recipe)).encode()
+    tables = {name: table for name, table in dataclasses.asdict(recipe).items() if name != "path"}
+    return tomli_w.dumps(tables).encode()
+
+
+def differences(first: str, second: str) -> list[str]:
+    """Name the keys by which two resolved recipes would train differently, as "table.key".
+
+    How often to log, save and measure makes no difference, nor does what becomes of the
+    network's answers; nor how many steps there are, unless the schedule spans them.
+    """
+    ones, others = (_flatten(tomllib.loads(text)) for text in (first, second))
+    names = [name for name in ones | others if ones.get(name) != others.get(name)]
+    free = set(_FREE_KEYS)
+    if "one_cycle" not in (ones.get("schedule.kind"), others.get("schedule.kind")):
+        free.add("training.steps")
+    return sorted(
+        name for name in names if name not in free and name.split(".")[0] not in _FREE_TABLES
+    )
+
+
+def _flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tables.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def _read_schedule(table: dict[str, Any], path: Path) -> ScheduleConfig:

@@ -1,0 +1,88 @@
+"""What ``amt train`` shows on standard error: a bar on a terminal, lines where asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from amtcli.cli.streams import is_terminal, say
+from amtcli.training.loop import Listener
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+    from amtcli.training.stepping import StepReport
+    from amtcli.training.validator import Validation
+
+
+class TrainScreen(Listener):
+    """Shows steps and validations; off a terminal, and without ``verbose``, notices alone."""
+
+    def __init__(self, *, quiet: bool, verbose: bool) -> None:
+        self._quiet = quiet
+        self._verbose = verbose
+        on_terminal = is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+        self._animated = on_terminal and not quiet and not verbose
+        self._bars: Bars | None = None
+        self._scores = ""
+
+    def __enter__(self) -> TrainScreen:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+    def started(self, step: int, n_steps: int, description: str) -> None:
+        """Draw the bar, or say what begins."""
+        if self._verbose:
+            say(f"amt: training from step {step} to {n_steps} on {description}")
+        if self._animated:
+            self._bars = _make_bars()
+            self._task = self._bars.add_task(description, total=n_steps, completed=step, detail="")
+            self._bars.start()
+
+    def stepped(self, step: int, report: StepReport) -> None:
+        """Move the bar."""
+        if self._bars is not None:
+            detail = f"step {step}  loss {report.losses['loss']:.4f}{self._scores}"
+            self._bars.update(self._task, completed=step, detail=detail)
+
+    def validated(self, step: int, validation: Validation, *, best: bool) -> None:
+        """Show the scores beside the bar, or in a line of their own."""
+        scores = "  ".join(f"{name} {value:.4f}" for name, value in validation.scores.items())
+        self._scores = f"  {scores}"
+        if self._verbose:
+            say(f"amt: step {step}: {scores}{' (best so far)' if best else ''}")
+
+    def notice(self, text: str) -> None:
+        """Show one line above the bar."""
+        if self._quiet:
+            return
+        if self._bars is not None:
+            self._bars.console.print(f"amt: {text}", markup=False, highlight=False)
+        else:
+            say(f"amt: {text}")
+
+
+def _make_bars() -> Bars:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}", markup=False),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,
+    )

@@ -1,0 +1,375 @@
+"""The training loop: steps, and between them the log, validation, the state and the model.
+
+A run folder holds ``recipe.toml`` (with every override), ``log.jsonl``, ``tensorboard/``,
+``state/last.pt`` to go on from, and ``model/``, the best model so far.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import time
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from amtcli import __version__
+from amtcli.datasets.pack import PackedRecording
+from amtcli.devices import describe, resolve_precision
+from amtcli.errors import TrainingError, UsageError
+from amtcli.files import write_atomically
+from amtcli.training.average import WeightAverage
+from amtcli.training.batches import Batch, Share, WindowMaker, batches
+from amtcli.training.components import build_components, build_modules
+from amtcli.training.interrupts import Interrupts, can_debug
+from amtcli.training.log import RunLog
+from amtcli.training.optimisers import make_optimiser
+from amtcli.training.ranks import Ranks, join_ranks, share_network, whole
+from amtcli.training.recipe import Recipe, recipe_toml
+from amtcli.training.state import (
+    Learner,
+    Progress,
+    data_identity,
+    gather_state,
+    read_state,
+    restore_state,
+    write_state,
+)
+from amtcli.training.stepping import NotFiniteError, Stepper, StepReport
+from amtcli.training.validator import Exporter, Moment, Validation, Validator
+
+RECIPE_FILE = "recipe.toml"
+STATE_FILE = Path("state") / "last.pt"
+NOT_FINITE_FILE = Path("state") / "not_finite.pt"
+MODEL_FOLDER = "model"
+
+_ALL_STEPS, _TIME_LIMIT, _PATIENCE, _INTERRUPTED = (
+    "all steps",
+    "time limit",
+    "no better",
+    "interrupted",
+)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Where and how to compute; nothing of it changes what is learnt, beyond rounding.
+
+    ``resume`` is "" (the folder must be new), "auto" (go on where there is a state) or the path
+    of a state. ``n_workers`` None lets the device decide. Training ends after ``time_limit_s``.
+    """
+
+    folder: Path
+    device: str = "auto"
+    n_workers: int | None = None
+    resume: str = ""
+    time_limit_s: float | None = None
+    shard: bool = False
+    wandb_project: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended: why, after how many steps, and the scores of the best model."""
+
+    reason: str
+    step: int
+    scores: dict[str, float]
+    model: Path
+
+
+class Listener:
+    """Told what goes on, in the first process; does nothing by itself."""
+
+    def started(self, step: int, n_steps: int, description: str) -> None:
+        """Training begins or goes on after ``step`` steps; ``description`` says on what."""
+
+    def stepped(self, step: int, report: StepReport) -> None:
+        """``step`` steps are done."""
+
+    def validated(self, step: int, validation: Validation, *, best: bool) -> None:
+        """Take in a validation."""
+
+    def notice(self, text: str) -> None:
+        """One line that the user may want to know."""
+
+
+@dataclass(frozen=True)
+class Companions:
+    """Who measures the model (None: nobody, the last is the best), writes it, and is told."""
+
+    validator: Validator | None
+    exporter: Exporter
+    listener: Listener
+
+
+def train(
+    recipe: Recipe,
+    recordings: Sequence[PackedRecording],
+    options: TrainOptions,
+    companions: Companions,
+) -> Outcome:
+    """Train on ``recordings`` as a recipe says, from its beginning or from a state.
+
+    Raises TrainingError where training cannot begin or go on, and KeyboardInterrupt when it was
+    asked to stop; in both cases the state is saved.
+    """
+    _check_recordings(recipe, recordings)
+    with join_ranks(options.device) as ranks:
+        run = _Run(recipe, recordings, options, companions, ranks)
+        with Interrupts(options.folder, options.time_limit_s) as interrupts:
+            return run.go(interrupts)
+
+
+class _Run:
+    """One process's part in a training."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        recordings: Sequence[PackedRecording],
+        options: TrainOptions,
+        companions: Companions,
+        ranks: Ranks,
+    ) -> None:
+        self._recipe, self._options, self._ranks = recipe, options, ranks
+        self._companions = companions
+        self._listener = companions.listener if ranks.is_first else Listener()
+        self._data = data_identity(recordings)
+        self._share = _share(recipe, ranks)
+        state = self._read_state()
+        parts = build_components(recipe)
+        self._maker = WindowMaker(
+            recordings, parts.objective, recipe.sampling, parts.augmentation, recipe.training.seed
+        )
+        self._front_end = parts.front_end.to(ranks.device).eval()
+        network = parts.network.to(ranks.device).train()
+        called = share_network(network, ranks, shard=options.shard)
+        self._learner = make_learner(recipe, network)
+        self._progress = Progress() if state is None else restore_state(state, self._learner)
+        self._precision = resolve_precision(
+            recipe.training.precision, ranks.device, allow_bf16=True
+        )
+        self._stepper = Stepper(
+            recipe, self._front_end, parts.objective, self._learner, called, ranks, self._precision
+        )
+
+    def go(self, interrupts: Interrupts) -> Outcome:
+        """Take all steps that are left, then measure and write the model."""
+        n_steps = self._recipe.training.steps
+        steps = range(self._progress.step, n_steps)
+        description = f"{describe(self._ranks.device)}, {self._precision}"
+        self._listener.started(self._progress.step, n_steps, description)
+        with ExitStack() as stack:
+            self._log = stack.enter_context(self._open_log()) if self._ranks.is_first else None
+            feed = stack.enter_context(closing(self._feed(steps)))
+            reason = self._take_steps(steps, feed, interrupts)
+            if reason == _INTERRUPTED:
+                self._save()
+                raise KeyboardInterrupt
+            self._measure()
+            self._save()
+        progress, model = self._progress, self._options.folder / MODEL_FOLDER
+        return Outcome(reason, progress.step, progress.best_scores, model)
+
+    def _take_steps(
+        self, steps: range, feed: Generator[Batch, None, None], interrupts: Interrupts
+    ) -> str:
+        """Take steps until something ends them; returns what it was."""
+        training, validation = self._recipe.training, self._recipe.validation
+        for step in steps:
+            if interrupts.wants_debugger():
+                self._debug()
+            asked = interrupts.stop or (self._ranks.is_first and interrupts.out_of_time)
+            report = self._step(step, feed, stop=asked)
+            self._record(report)
+            done = self._progress.step
+            is_measured = done % validation.every_steps == 0
+            if is_measured:
+                self._measure()
+            if is_measured or done % training.save_every_steps == 0:
+                self._save()
+            if report.stop:
+                late = interrupts.out_of_time and not interrupts.stop
+                return str(self._ranks.from_first(_TIME_LIMIT if late else _INTERRUPTED))
+            if 0 < validation.patience <= self._progress.n_worse:
+                return _PATIENCE
+        return _ALL_STEPS
+
+    def _step(self, step: int, feed: Generator[Batch, None, None], *, stop: bool) -> StepReport:
+        start_s = time.perf_counter()
+        try:
+            report = self._stepper.step(step, feed, stop=stop)
+        except NotFiniteError as error:
+            path = self._options.folder / NOT_FINITE_FILE
+            self._save(path)
+            raise TrainingError(
+                f"training broke down {error}; {path} holds the state, {STATE_FILE} the last one "
+                "before; try a lower optimiser.learning_rate or optimiser.clip_norm"
+            ) from error
+        self._progress.step = step + 1
+        self._progress.elapsed_s += time.perf_counter() - start_s
+        return report
+
+    def _record(self, report: StepReport) -> None:
+        """Add a step to the sums, and write their means when it is time to."""
+        progress = self._progress
+        for name, value in report.losses.items():
+            progress.sums[name] = progress.sums.get(name, 0.0) + value
+        progress.n_summed += 1
+        self._listener.stepped(progress.step, report)
+        if progress.step % self._recipe.training.log_every_steps:
+            return
+        if self._log is not None:
+            means = {name: total / progress.n_summed for name, total in progress.sums.items()}
+            spent = {
+                "learning_rate": report.learning_rate,
+                "gradient_norm": report.gradient_norm,
+                "waited_s": report.waited_s,
+                "computed_s": report.computed_s,
+                "elapsed_s": progress.elapsed_s,
+            }
+            self._log.write("train", progress.step, means | spent)
+        progress.sums, progress.n_summed = {}, 0
+
+    def _measure(self) -> None:
+        """Validate, unless these weights were, and write the model if it is the best."""
+        progress = self._progress
+        if progress.validated_step == progress.step:
+            return
+        progress.validated_step = progress.step
+        tensors = whole(dict(self._learner.model_tensors()))
+        validation = None
+        if self._companions.validator is not None:
+            first = self._ranks.is_first
+            validation = self._ranks.from_first(self._validate(tensors) if first else None)
+        best = validation is None or self._is_best(validation)
+        if validation is not None:
+            progress.n_worse = 0 if best else progress.n_worse + 1
+            progress.best_scores = validation.scores if best else progress.best_scores
+            self._listener.validated(progress.step, validation, best=best)
+            if self._log is not None:
+                self._log.write("validation", progress.step, validation.scores)
+        if best and self._ranks.is_first:
+            self._export(tensors, Moment(progress.step, progress.elapsed_s, validation))
+
+    def _is_best(self, validation: Validation) -> bool:
+        metric = self._recipe.validation.metric
+        if metric not in validation.scores:
+            known = ", ".join(validation.scores)
+            raise UsageError(f"metric {metric!r} in [validation] is none of the scores: {known}")
+        before = self._progress.best_scores.get(metric, -math.inf)
+        return validation.scores[metric] > before
+
+    def _validate(self, tensors: dict[str, Tensor]) -> Validation:
+        front_end, network = build_modules(self._recipe)
+        network.load_state_dict(tensors)
+        assert self._companions.validator is not None
+        return self._companions.validator(network.to(self._ranks.device).eval(), front_end.eval())
+
+    def _export(self, tensors: dict[str, Tensor], moment: Moment) -> None:
+        named = {f"network.{name}": tensor for name, tensor in tensors.items()}
+        for name, tensor in self._front_end.state_dict().items():
+            named[f"front_end.{name}"] = tensor.cpu()
+        self._companions.exporter(named, moment)
+
+    def _save(self, path: Path | None = None) -> None:
+        """Write the state; all processes take part in gathering it."""
+        recipe = recipe_toml(self._recipe)
+        state = gather_state(self._learner, self._progress, recipe, self._data)
+        if self._ranks.is_first:
+            write_state(path or self._options.folder / STATE_FILE, state)
+
+    def _read_state(self) -> dict[str, Any] | None:
+        """Read the state to go on from, if there is one."""
+        own, resume = self._options.folder / STATE_FILE, self._options.resume
+        if not resume and own.exists():
+            raise UsageError(
+                f"{self._options.folder} holds a training: --resume auto continues it; "
+                "otherwise choose another folder"
+            )
+        path = own if resume == "auto" else Path(resume)
+        if not resume or (resume == "auto" and not own.exists()):
+            return None
+        return read_state(path, recipe_toml(self._recipe), self._data)
+
+    def _open_log(self) -> RunLog:
+        write_atomically(self._options.folder / RECIPE_FILE, recipe_toml(self._recipe))
+        log = RunLog(self._options.folder, self._progress.step, self._options.wandb_project)
+        log.write("start", self._progress.step, surroundings(self._ranks, self._precision))
+        return log
+
+    def _feed(self, steps: range) -> Generator[Batch, None, None]:
+        n_workers = self._options.n_workers
+        if n_workers is None:
+            n_workers = auto_workers(self._ranks.device)
+        return batches(self._maker, self._share, steps, n_workers)
+
+    def _debug(self) -> None:
+        if not can_debug():
+            self._listener.notice("no debugger: standard input is no terminal")
+            return
+        breakpoint()  # up one frame: the loop; self._learner and self._stepper are at hand
+
+
+def make_learner(recipe: Recipe, network: nn.Module) -> Learner:
+    """Give a network, as it lies among the processes, its optimiser and its average."""
+    decay = recipe.training.ema_decay
+    return Learner(
+        network,
+        make_optimiser(recipe.optimiser, network.parameters()),
+        WeightAverage(network.state_dict(), decay) if decay else None,
+    )
+
+
+def auto_workers(device: torch.device) -> int:
+    """Choose how many processes make windows: a CPU that computes has no core to spare."""
+    if device.type == "cpu":
+        return 0
+    n_sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(8, (os.cpu_count() or 1) // n_sharing - 1))
+
+
+def surroundings(ranks: Ranks, precision: str) -> dict[str, Any]:
+    """Describe what a training runs on, for its log."""
+    return {
+        "amt": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": describe(ranks.device),
+        "n_processes": ranks.n_ranks,
+        "precision": precision,
+    }
+
+
+def _share(recipe: Recipe, ranks: Ranks) -> Share:
+    training = recipe.training
+    n_portions = training.accumulation * ranks.n_ranks
+    if training.batch_size % n_portions:
+        raise UsageError(
+            f"training.batch_size is {training.batch_size}: {ranks.n_ranks} processes with "
+            f"training.accumulation {training.accumulation} need a multiple of {n_portions}"
+        )
+    return Share(
+        training.batch_size // n_portions, training.accumulation, ranks.rank, ranks.n_ranks
+    )
+
+
+def _check_recordings(recipe: Recipe, recordings: Sequence[PackedRecording]) -> None:
+    if not recordings:
+        raise TrainingError("there is no recording of the split train to learn from")
+    rate_hz = recipe.front_end.get("sample_rate_hz")
+    for recording in recordings:
+        if recording.sample_rate_hz != rate_hz:
+            raise TrainingError(
+                f"{recording.name} was packed at {recording.sample_rate_hz} Hz, the recipe's "
+                f"front-end hears {rate_hz}: pack again with --sample-rate {rate_hz}"
+            )

@@ -1,0 +1,141 @@
+"""The whole state of a training, from which it goes on bit for bit.
+
+There is no random state in it: what is random in a step follows from the seed and the step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from amtcli.datasets.pack import PackedRecording
+from amtcli.errors import TrainingError
+from amtcli.files import write_atomically
+from amtcli.training.average import WeightAverage
+from amtcli.training.ranks import divided_like, whole
+from amtcli.training.recipe import differences
+
+FORMAT = 1
+
+
+@dataclass
+class Progress:
+    """How far training is, in plain numbers.
+
+    ``step`` counts the steps done. ``sums`` are of the losses since the last line of the log, over
+    ``n_summed`` steps. The last validation was after ``validated_step`` steps; the best so far had
+    ``best_scores``, and ``n_worse`` counts the validations since.
+    """
+
+    step: int = 0
+    elapsed_s: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+    n_summed: int = 0
+    validated_step: int = 0
+    best_scores: dict[str, float] = field(default_factory=dict)
+    n_worse: int = 0
+
+
+@dataclass(frozen=True)
+class Learner:
+    """All that learns: network, optimiser and, where there is one, the average of the weights."""
+
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    average: WeightAverage | None
+
+    def model_tensors(self) -> Mapping[str, Tensor]:
+        """Return the weights that a model is made of, as they lie among the processes."""
+        return self.network.state_dict() if self.average is None else self.average.tensors
+
+
+def gather_state(learner: Learner, progress: Progress, recipe: bytes, data: str) -> dict[str, Any]:
+    """Gather the state of all processes; each of them must take part."""
+    return {
+        "format": FORMAT,
+        "recipe": recipe.decode(),
+        "data": data,
+        "progress": dict(vars(progress)),
+        "network": whole(learner.network.state_dict()),
+        "optimiser": whole(learner.optimiser.state_dict()),
+        "average": None if learner.average is None else whole(learner.average.tensors),
+    }
+
+
+def restore_state(state: Mapping[str, Any], learner: Learner) -> Progress:
+    """Put a state into what was built by the same recipe; returns how far it had come."""
+    own = learner.network.state_dict()
+    learner.network.load_state_dict(
+        {name: divided_like(tensor, own[name]) for name, tensor in state["network"].items()}
+    )
+    learner.optimiser.load_state_dict(_divided_optimiser(state["optimiser"], learner.optimiser))
+    if learner.average is not None:
+        for name, average in learner.average.tensors.items():
+            average.copy_(divided_like(state["average"][name], average))
+    return Progress(**state["progress"])
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a state, whole or not at all. Raises AmtError when the system refuses."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def read_state(path: Path, recipe: bytes, data: str) -> dict[str, Any]:
+    """Read a state that was written by the same recipe on the same recordings.
+
+    Raises TrainingError when it is missing, damaged or of another training.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
+    except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        raise TrainingError(f"{path} is damaged, or no state of a training") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise TrainingError(f"{path} is no state of a training that this amt can continue")
+    _check_recipe(state["recipe"], recipe.decode(), path)
+    if state["data"] != data:
+        raise TrainingError(
+            f"{path} was trained on other recordings: give the same --data, or another folder"
+        )
+    return state
+
+
+def data_identity(recordings: Sequence[PackedRecording]) -> str:
+    """Return a hash of the recordings' names and lengths: a step is the same only if they are."""
+    listed = [[r.name, r.n_samples, r.sample_rate_hz] for r in recordings]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def _check_recipe(written: str, wanted: str, path: Path) -> None:
+    """Refuse a recipe that differs where it would change what the steps so far have done."""
+    changed = differences(written, wanted)
+    if changed:
+        raise TrainingError(
+            f"{path} was trained by another recipe ({', '.join(changed)}): take it back, "
+            "or begin anew in another folder"
+        )
+
+
+def _divided_optimiser(saved: dict[str, Any], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Lay the moments of each weight out as the weight itself is."""
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    moments = {
+        index: {
+            name: divided_like(value, weights[index]) if value.dim() else value
+            for name, value in entry.items()
+        }
+        for index, entry in saved["state"].items()
+    }
+    return {"state": moments, "param_groups": saved["param_groups"]}
