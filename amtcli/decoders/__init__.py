@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from amtcli.decoders.frames import FramesConfig, FramesDecoder
 from amtcli.decoders.note_states import NoteStatesConfig, NoteStatesDecoder
 from amtcli.decoders.onset_peaks import OnsetPeaksConfig, OnsetPeaksDecoder
+from amtcli.decoders.peaks import PeaksConfig, PeaksDecoder
 from amtcli.decoders.regression import RegressionConfig, RegressionDecoder
 from amtcli.decoders.semi_crf import SemiCrfConfig, SemiCrfDecoder
 from amtcli.notes import Note, PedalSpan
@@ -32,6 +33,7 @@ DECODERS: dict[str, tuple[type[Any], type[Any]]] = {
     "frames": (FramesConfig, FramesDecoder),
     "note_states": (NoteStatesConfig, NoteStatesDecoder),
     "onset_peaks": (OnsetPeaksConfig, OnsetPeaksDecoder),
+    "peaks": (PeaksConfig, PeaksDecoder),
     "regression": (RegressionConfig, RegressionDecoder),
     "semi_crf": (SemiCrfConfig, SemiCrfDecoder),
 }

@@ -24,6 +24,7 @@ from amtcli.training.objectives.onsets_velocities import (
     OnsetsVelocitiesObjective,
     OnsetsVelocitiesObjectiveConfig,
 )
+from amtcli.training.objectives.swift import SwiftObjective, SwiftObjectiveConfig
 
 OBJECTIVES: dict[str, tuple[type[Any], type[Objective]]] = {
     "autoregressive": (AutoregressiveObjectiveConfig, AutoregressiveObjective),
@@ -33,4 +34,5 @@ OBJECTIVES: dict[str, tuple[type[Any], type[Objective]]] = {
     "hpt_pedals": (HptPedalsConfig, HptPedals),
     "onsets_and_frames": (OnsetsAndFramesObjectiveConfig, OnsetsAndFramesObjective),
     "onsets_velocities": (OnsetsVelocitiesObjectiveConfig, OnsetsVelocitiesObjective),
+    "swift": (SwiftObjectiveConfig, SwiftObjective),
 }

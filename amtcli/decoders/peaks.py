@@ -1,0 +1,234 @@
+"""Notes and pedals from regressed onsets and offsets, for frames that are long.
+
+Heads are those of Kong et al. (IEEE/ACM TASLP 2021): triangles around the true times, whose three
+highest values tell where between the frames it lies. Their rule (``regression``) is made for
+frames of 10 ms; where frames are 20 or 25 ms long, its peaks are too wide for a key struck twice
+in a tenth of a second, and its notes end a frame before their key is struck again. Here a peak is
+higher than its neighbours, and a note ends with its first offset peak, when its frames fall
+silent, or with the next stroke of its key, whichever comes first. One frame ahead is all it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amtcli.decoders.frame_stream import FrameStream, Stretch, whole
+from amtcli.decoders.frames import LOWEST_PITCH, N_KEYS
+from amtcli.decoders.regression import N_COLUMNS, VELOCITY_SCALE, RegressionActivations
+from amtcli.notes import SUSTAIN_PEDAL, Note, PedalSpan
+from amtcli.windows import WindowSpec
+
+CONTEXT_FRAMES = 1
+SHORTEST_FRAMES = 2  # a note's frames rise with its onset: they cannot have fallen silent before
+PEDAL_REST_FRAMES = 2  # how long a released pedal is up, at least, though its frames say nothing
+
+
+@dataclass(frozen=True)
+class PeaksConfig:
+    """Thresholds, and the clock of the frames.
+
+    onset_threshold, offset_threshold, pedal_offset_threshold: a peak counts from this on.
+    frame_threshold, pedal_frame_threshold: below this a note or pedal has fallen silent.
+    onset_shift_s: added to every onset, for networks whose labels lag behind.
+    longest_note_s: a note that has not ended by then is ended.
+    """
+
+    sample_rate_hz: int
+    hop_samples: int
+    onset_threshold: float
+    offset_threshold: float
+    frame_threshold: float
+    pedal_offset_threshold: float
+    pedal_frame_threshold: float
+    onset_shift_s: float
+    longest_note_s: float
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.hop_samples / self.sample_rate_hz
+
+
+class PeaksDecoder:
+    """Feed it the windows of one recording in order; it gives out what has ended."""
+
+    def __init__(self, config: PeaksConfig, window: WindowSpec) -> None:
+        self._stream = FrameStream(window, config.hop_samples, N_COLUMNS, CONTEXT_FRAMES)
+        self._scan = _Scan(config)
+
+    def feed(self, activations: RegressionActivations | None) -> list[Note | PedalSpan]:
+        """Take the next window (None: one without any sound), return what has ended."""
+        rows = None if activations is None else activations.rows()
+        return self._scan.push(self._stream.push(rows))
+
+    def close(self) -> list[Note | PedalSpan]:
+        """End the recording: what is still open ends with it."""
+        return self._scan.push(self._stream.finish()) + self._scan.close()
+
+
+def decode_peaks(activations: RegressionActivations, config: PeaksConfig) -> list[Note | PedalSpan]:
+    """Decode a whole recording at once, frame 0 at 0 s."""
+    scan = _Scan(config)
+    return scan.push(whole(activations.rows(), CONTEXT_FRAMES)) + scan.close()
+
+
+def find_tops(
+    values: NDArray[np.float32], threshold: float
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Say which frames are peaks, and where between the frames their tops lie.
+
+    ``values`` is (frames + 2, columns). A peak reaches the threshold, is higher than the frame
+    before it and not lower than the one after. Returns two arrays (frames, columns), the second
+    in frames, -0.5 to 0.5, 0 without a peak.
+    """
+    left, top, right = (values[i : len(values) - 2 + i] for i in range(3))
+    is_peak = (top >= threshold) & (top > left) & (top >= right)
+    shift = np.zeros_like(top)
+    a, b, c = left[is_peak], top[is_peak], right[is_peak]
+    # The steeper side shows the slope of both; through the neighbours they meet at the top.
+    shift[is_peak] = (c - a) / (2 * (b - np.minimum(a, c)))
+    return is_peak, shift
+
+
+@dataclass(slots=True)
+class _OpenNote:
+    frame: int
+    onset: float  # frames
+    velocity: float
+    confidence: float
+
+
+class _Scan:
+    """The rule over successive stretches; keeps what is still open."""
+
+    def __init__(self, config: PeaksConfig) -> None:
+        self._config = config
+        self._longest_frames = max(round(config.longest_note_s / config.frame_s), SHORTEST_FRAMES)
+        self._open: dict[int, _OpenNote] = {}
+        self._pedal = _PedalScan(config.pedal_frame_threshold)
+        self._n_frames = 0
+
+    def push(self, stretch: Stretch) -> list[Note | PedalSpan]:
+        """Take the next frames, return what ends in them."""
+        config = self._config
+        onset, offset, frame, velocity, pedal = np.split(
+            stretch.rows, [N_KEYS, 2 * N_KEYS, 3 * N_KEYS, 4 * N_KEYS], axis=1
+        )
+        self._n_frames += len(stretch)
+        is_onset, onset_shift = find_tops(onset, config.onset_threshold)
+        is_offset, offset_shift = find_tops(offset, config.offset_threshold)
+        ends = _Ends(
+            stretch.first_frame, is_offset | (_middle(frame) < config.frame_threshold), offset_shift
+        )
+        struck: dict[int, list[_OpenNote]] = {key: [note] for key, note in self._open.items()}
+        for at in zip(*(index.tolist() for index in np.nonzero(is_onset)), strict=True):
+            top = at[0] + stretch.first_frame
+            note = _OpenNote(
+                top,
+                top + float(onset_shift[at]),
+                float(_middle(velocity)[at]),
+                float(_middle(onset)[at]),
+            )
+            struck.setdefault(at[1], []).append(note)
+        self._open = {}
+        found: list[Note | PedalSpan] = []
+        for key, notes in sorted(struck.items()):
+            found += self._scan_key(key, notes, ends)
+        presses = self._pedal.push(
+            _middle(pedal)[:, 1].tolist(),
+            *(part[:, 0].tolist() for part in find_tops(pedal, config.pedal_offset_threshold)),
+        )
+        return found + [self._span(*press) for press in presses]
+
+    def close(self) -> list[Note | PedalSpan]:
+        """End what is still open at the last frame."""
+        found: list[Note | PedalSpan] = [
+            self._note(key, note, self._n_frames) for key, note in self._open.items()
+        ]
+        return found + [self._span(*press) for press in self._pedal.close(self._n_frames)]
+
+    def _scan_key(self, key: int, notes: list[_OpenNote], ends: _Ends) -> Iterator[Note]:
+        """End the notes of one key, in order of onset; keeps the last if it goes on."""
+        for note, following in zip(notes, [*notes[1:], None], strict=True):
+            limit = self._n_frames if following is None else following.frame
+            last = note.frame + self._longest_frames
+            end = ends.first(key, note.frame + SHORTEST_FRAMES, min(limit, last))
+            if end is not None:
+                yield self._note(key, note, end)
+            elif last < limit:
+                yield self._note(key, note, last)
+            elif following is not None:
+                yield self._note(key, note, following.onset)
+            else:
+                self._open[key] = note
+
+    def _note(self, key: int, note: _OpenNote, end: float) -> Note:
+        frame_s, shift_s = self._config.frame_s, self._config.onset_shift_s
+        onset_s = max(note.onset * frame_s + shift_s, 0.0)
+        return Note(
+            onset_s=onset_s,
+            offset_s=max(end * frame_s, onset_s + frame_s / 2),
+            pitch=LOWEST_PITCH + key,
+            velocity=min(max(round(note.velocity * VELOCITY_SCALE), 1), 127),
+            confidence=round(note.confidence, 6),
+        )
+
+    def _span(self, begin: float, end: float) -> PedalSpan:
+        frame_s = self._config.frame_s
+        return PedalSpan(begin * frame_s, end * frame_s, SUSTAIN_PEDAL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """Where notes may end in a stretch: arrays (frames, 88)."""
+
+    first_frame: int
+    is_end: NDArray[np.bool_]
+    shift: NDArray[np.float32]  # frames; 0 where frames fall silent without an offset
+
+    def first(self, key: int, start: int, limit: int) -> float | None:
+        """Return the first end from the frame ``start`` up to ``limit``, in frames."""
+        low = max(start - self.first_frame, 0)
+        part = self.is_end[low : max(limit - self.first_frame, low), key]
+        index = int(part.argmax()) if len(part) else 0
+        if not len(part) or not part[index]:
+            return None
+        frame = low + index
+        return frame + self.first_frame + float(self.shift[frame, key])
+
+
+class _PedalScan:
+    """The rule for the pedal, one frame after the other."""
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._now = 0
+        self._begin = -1
+        self._earliest = 0  # frame in which the next press may begin
+
+    def push(
+        self, values: list[float], is_offset: list[bool], shifts: list[float]
+    ) -> Iterator[tuple[float, float]]:
+        """Take the next frames, yield begin and end of each press that ends, in frames."""
+        for value, is_peak, shift in zip(values, is_offset, shifts, strict=True):
+            is_down = value >= self._threshold
+            if self._begin >= 0 and self._now > self._begin and (is_peak or not is_down):
+                yield self._begin, self._now + shift
+                self._begin = -1
+                self._earliest = self._now + PEDAL_REST_FRAMES
+            elif self._begin < 0 and is_down and self._now >= self._earliest:
+                self._begin = self._now
+            self._now += 1
+
+    def close(self, n_frames: int) -> Iterator[tuple[float, float]]:
+        """Yield the press that has not ended."""
+        if self._begin >= 0:
+            yield self._begin, n_frames
+
+
+def _middle(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return values[CONTEXT_FRAMES : len(values) - CONTEXT_FRAMES]
