@@ -88,9 +88,7 @@ def _recording(row: Mapping[str, Any], folder: Path, list_file: Path) -> SourceR
     if split not in SPLITS:
         raise DataError(f"{list_file}: {audio} is in no known split, but in {split!r}")
     midi_path, audio_path = folder / midi, _any_format(folder / audio)
-    missing = [
-        str(name.relative_to(folder)) for name in (midi_path, audio_path) if not name.is_file()
-    ]
+    missing = [path for path in (midi_path, audio_path) if not path.is_file()]
     return SourceRecording(
         name=Path(audio).with_suffix("").as_posix(),
         split=split,

@@ -3,6 +3,7 @@
 ``PACK/recordings/<name>.h5`` are the recordings (see `recording_file`), and
 ``PACK/manifest.json`` lists them: name, split, group, instrument, length, hash and sources. It is
 written last, so a folder without one is no pack, and what it does not list is no part of it.
+``PACK/features/<key>/`` holds what one front-end makes of them, where that was asked for.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ __all__ = [
     "Source",
     "Split",
     "Written",
+    "features_folder",
     "open_pack",
     "read_manifest",
     "recording_path",
@@ -46,6 +48,7 @@ MANIFEST_FILE = "manifest.json"
 
 _FORMAT = 1
 _RECORDINGS = "recordings"
+_FEATURES = "features"
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class PackedRecording:
     n_samples: int
     sample_rate_hz: int
     file: Path
+    sha256: str = ""
 
     @property
     def duration_s(self) -> float:
@@ -116,6 +120,21 @@ class PackedRecording:
         """Read all that is known. Raises DataError when the file is missing or damaged."""
         return recording_file.read_contents(self.file).labels
 
+    def features_file(self, key: str) -> Path:
+        """Return where features of these very samples are kept (see `features.features_key`)."""
+        folder = self.file.parents[len(Path(self.name).parts)]
+        return features_folder(folder, key) / f"{self.name}-{self.sha256[:12]}.npy"
+
+    def read_features(self, key: str, start_frame: int, n_frames: int) -> NDArray[np.float32]:
+        """Read what a front-end makes of the recording, in its own layout without the batch.
+
+        Frame n is at ``n * hop_samples / sample_rate_hz``; frames outside the recording are
+        those of silence. Raises DataError when that front-end was not packed.
+        """
+        from amtcli.datasets.features import read_features
+
+        return read_features(self.features_file(key), key, start_frame, n_frames)
+
 
 @dataclass(frozen=True)
 class Pack:
@@ -128,6 +147,10 @@ class Pack:
     def split(self, name: Split) -> tuple[PackedRecording, ...]:
         """Return the recordings of one split; there may be none."""
         return tuple(recording for recording in self.recordings if recording.split == name)
+
+    def has_features(self, key: str) -> bool:
+        """Whether the features of that front-end are there for every recording."""
+        return all(recording.features_file(key).is_file() for recording in self.recordings)
 
 
 def open_pack(folder: Path) -> Pack:
@@ -142,6 +165,7 @@ def open_pack(folder: Path) -> Pack:
             entry.n_samples,
             manifest.sample_rate_hz,
             recording_path(folder, entry.name),
+            entry.sha256,
         )
         for entry in manifest.recordings
     )
@@ -151,6 +175,11 @@ def open_pack(folder: Path) -> Pack:
 def recording_path(folder: Path, name: str) -> Path:
     """Return where a pack keeps the recording ``name``, which may hold slashes."""
     return folder / _RECORDINGS / f"{name}.h5"
+
+
+def features_folder(folder: Path, key: str) -> Path:
+    """Return where a pack keeps the features of one front-end."""
+    return folder / _FEATURES / key
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

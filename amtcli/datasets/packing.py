@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -141,10 +141,9 @@ def check_folder(data_set: DataSet, folder: Path, options: PackOptions) -> None:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is still to be packed: seconds of audio, as far as known, and bytes on the disk."""
+    """What is still to be packed: seconds of each recording, as far as known, and bytes of all."""
 
-    n_recordings: int
-    duration_s: float
+    durations_s: Mapping[str, float]
     n_bytes: int
 
 
@@ -155,9 +154,9 @@ def estimate(data_set: DataSet, folder: Path, options: PackOptions) -> Estimate:
         for recording in data_set.recordings
         if recording.problem is None and not recording_path(folder, recording.name).exists()
     ]
-    duration_s = sum(map(_expected_s, missing))
-    n_samples = duration_s * options.sample_rate_hz
-    return Estimate(len(missing), duration_s, round(n_samples * _BYTES_PER_SAMPLE * _OVERHEAD))
+    durations_s = {recording.name: _expected_s(recording) for recording in missing}
+    n_samples = sum(durations_s.values()) * options.sample_rate_hz
+    return Estimate(durations_s, round(n_samples * _BYTES_PER_SAMPLE * _OVERHEAD))
 
 
 def check_space(folder: Path, n_bytes: int) -> int:

@@ -1,0 +1,166 @@
+"""What the commands of ``amt pack`` share: estimate, pack, cache features, sum up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amtcli.cli.streams import say
+from amtcli.cli.work_bar import WorkBar, in_words
+from amtcli.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from amtcli.datasets.pack import Manifest
+    from amtcli.datasets.packing import Packed, PackOptions
+    from amtcli.datasets.source import DataSet
+
+
+@dataclass(frozen=True)
+class PackChoice:
+    """The options that all data sets share, as they were given."""
+
+    out: Path
+    sample_rate_hz: int
+    n_jobs: int | None
+    features: tuple[str, ...]
+    longest_lag_s: float
+    keep_suspect: bool
+    quiet: bool
+
+
+def n_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def check_source(source: Path) -> None:
+    """Raise UsageError unless ``source`` is a folder."""
+    if not source.is_dir():
+        raise UsageError(f"{source} is no folder; name the data set's folder")
+
+
+def carry_out(data_set: DataSet, choice: PackChoice) -> int:
+    """Pack a data set, say what became of it, and return the exit code."""
+    from amtcli.datasets.packing import PackOptions, check_folder, check_space, estimate, pack
+
+    front_ends = {name: _front_end(name) for name in choice.features}
+    options = PackOptions(
+        choice.sample_rate_hz,
+        choice.n_jobs or n_cores(),
+        choice.longest_lag_s,
+        choice.keep_suspect,
+    )
+    check_folder(data_set, choice.out, options)
+    _say(choice, *data_set.notices)
+    needed = estimate(data_set, choice.out, options)
+    n_free = check_space(choice.out, needed.n_bytes)
+    total_s = sum(needed.durations_s.values())
+    n_there = len(data_set.recordings) - len(needed.durations_s)
+    there = f"{n_there} are there, " if n_there else ""
+    _say(
+        choice,
+        f"{len(data_set.recordings)} recordings; {there}{in_words(total_s)} of audio to pack: "
+        f"{needed.n_bytes / 1e9:.2f} GB of {n_free / 1e9:.0f} GB that are free",
+    )
+    bar = WorkBar("packing", len(data_set.recordings), total_s, quiet=choice.quiet)
+    with bar:
+
+        def count(packed: Packed) -> None:
+            if packed.problem is not None:
+                bar.say(f"amt: {packed.name} is left out: {packed.problem}", "red")
+            bar.advance(needed.durations_s.get(packed.name, 0.0))
+
+        manifest = pack(data_set, choice.out, options, count)
+    _say(choice, _summary(manifest, choice.out))
+    for name, front_end in front_ends.items():
+        if manifest.recordings:
+            _cache(name, front_end, options, choice)
+    return 1 if manifest.rejected else 0
+
+
+def verify(folder: Path, n_jobs: int | None, quiet: bool) -> int:
+    """Check a pack, name what is wrong with it, and return the exit code."""
+    from amtcli.datasets.pack import read_manifest
+    from amtcli.datasets.verify import Verified, verify_pack
+
+    entries = read_manifest(folder).recordings
+    total_s = sum(entry.duration_s for entry in entries)
+    bar = WorkBar("verifying", len(entries), total_s, quiet=quiet)
+    with bar:
+
+        def count(verified: Verified) -> None:
+            if verified.problem is not None:
+                bar.say(f"amt: {verified.name}: {verified.problem}", "red")
+            bar.advance(verified.duration_s)
+
+        found = verify_pack(folder, n_jobs or n_cores(), count)
+    n_bad = sum(verified.problem is not None for verified in found)
+    if not quiet:
+        say(f"amt: {len(found) - n_bad} of {len(found)} recordings in {folder} are as they were")
+    return 1 if n_bad else 0
+
+
+def _cache(
+    name: str, front_end: Mapping[str, Any], options: PackOptions, choice: PackChoice
+) -> None:
+    from amtcli.datasets.features import cache_features, features_bytes
+    from amtcli.datasets.pack import open_pack
+    from amtcli.datasets.packing import check_space
+
+    folder = choice.out
+    pack = open_pack(folder)
+    try:
+        check_space(folder, features_bytes(pack, front_end))
+        total_s = sum(recording.duration_s for recording in pack.recordings)
+        bar = WorkBar(f"features of {name}", len(pack.recordings), total_s, quiet=choice.quiet)
+        with bar:
+            key = cache_features(
+                pack, front_end, options.n_jobs, lambda done: bar.advance(done.duration_s)
+            )
+    except UsageError as error:
+        raise UsageError(f"--features {name}: {error}") from error
+    _say(choice, f"features of {name} are in {folder / 'features' / key}")
+
+
+def _front_end(name: str) -> Mapping[str, Any]:
+    """Return the table [front_end] of a recipe or of a model, by name or path."""
+    from amtcli.catalog import locate
+    from amtcli.model_folder import read_config
+    from amtcli.tables import read_toml
+    from amtcli.training.recipe import find_recipe
+
+    try:
+        recipe = find_recipe(name)
+    except UsageError:
+        recipe = None
+    try:
+        table = read_config(locate(name)).front_end if recipe is None else None
+        if recipe is not None:
+            table = read_toml(recipe).get("front_end")
+    except ModelError as error:
+        raise UsageError(f"--features {name} is neither a recipe nor a model: {error}") from error
+    if not isinstance(table, dict):
+        raise UsageError(f"--features {name}: {recipe} has no table [front_end]")
+    return table
+
+
+def _summary(manifest: Manifest, folder: Path) -> str:
+    parts = []
+    for split in ("train", "validation", "test"):
+        held = [entry for entry in manifest.recordings if entry.split == split]
+        if held:
+            hours = sum(entry.duration_s for entry in held) / 3600
+            parts.append(f"{split} {len(held)} ({hours:.1f} h)")
+    left = f"; {len(manifest.rejected)} left out" if manifest.rejected else ""
+    return f"{len(manifest.recordings)} recordings in {folder}: {', '.join(parts) or 'none'}{left}"
+
+
+def _say(choice: PackChoice, *texts: str) -> None:
+    if not choice.quiet:
+        for text in texts:
+            say(f"amt: {text}")
