@@ -1,0 +1,73 @@
+"""Shipped models and recipes with random weights: every network, without training or download."""
+
+from pathlib import Path
+
+import torch
+
+from amtcli.catalog import shipped_folder
+from amtcli.decoders.note_states import OFF
+from amtcli.front_ends import FRONT_ENDS
+from amtcli.model_folder import Model, ModelConfig, Precision, Provenance, StoredWeights
+from amtcli.networks import ARCHITECTURES
+from amtcli.networks.autoregressive import Autoregressive
+from amtcli.networks.onsets_velocities import OnsetsVelocities
+from amtcli.networks.transkun import Transkun
+from amtcli.tables import from_table, read_toml
+from amtcli.training.recipe import RECIPES_FOLDER
+from amtcli.windows import WindowConfig
+
+QUIET = 5.0  # by so much logits are lowered
+
+
+def settings_files():
+    """The files that say how networks are built, by names that tell models from recipes."""
+    models = sorted(shipped_folder().glob("*/model.toml"))
+    recipes = sorted(RECIPES_FOLDER.glob("*.toml"))
+    return {f"models/{path.parent.name}": path for path in models} | {
+        f"recipes/{path.stem}": path for path in recipes
+    }
+
+
+def random_model(name, path):
+    """Build a model in evaluation mode that finds hardly any note, as between the notes of music.
+
+    Of Transkun not one interval scores above silence, so its heads for intervals have nothing to
+    do; with its own weights they take 3 % of the time.
+    """
+    tables = read_toml(path)
+    config = ModelConfig(
+        format=1,
+        network=tables["network"],
+        front_end=tables["front_end"],
+        window=from_table(WindowConfig, tables["window"], "window", path),
+        decoder=tables["decoder"],
+        precision=from_table(Precision, tables["precision"], "precision", path),
+        weights=StoredWeights("none", "", "float32"),
+        provenance=Provenance(path.stem, "random", name, "none", "none", 0, 0, {}, "none"),
+    )
+    torch.manual_seed(0)
+    front_end = _made(FRONT_ENDS, config.front_end, "kind", path).eval()
+    network = _made(ARCHITECTURES, config.network, "architecture", path).eval()
+    with torch.no_grad():
+        _quieten(network)
+    return Model(config, Path(name), front_end, network)
+
+
+def _made(registry, table, key, path):
+    config_class, made = registry[table[key]]
+    rest = {k: v for k, v in table.items() if k != key}
+    return made(from_table(config_class, rest, key, path))
+
+
+def _quieten(network):
+    if isinstance(network, Transkun):
+        network.scorer.map.bias.zero_()  # untrained, its frames are 0 and scores are biases
+    elif isinstance(network, OnsetsVelocities):
+        for stage in network.onset_stages:
+            stage.norm.bias -= QUIET
+    elif isinstance(network, Autoregressive):
+        network.language.output.bias.view(88, -1)[:, OFF] += QUIET
+    else:
+        for name, bias in network.named_parameters():
+            if name.endswith("output.bias"):
+                bias -= QUIET
