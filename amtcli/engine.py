@@ -99,6 +99,28 @@ class _Job:
     decode_s: float = 0.0
 
 
+class _Jobs:
+    """The recordings that are on their way, by what is known of each while it is read."""
+
+    def __init__(self, decoder_for: Callable[[Recording], Decoder]) -> None:
+        self._decoder_for = decoder_for
+        self._running: dict[int, _Job] = {}
+
+    def of(self, state: ReadState) -> _Job:
+        """Return the job of a recording, begun if it is new."""
+        if id(state) not in self._running:
+            self._running[id(state)] = _Job(state, self._decoder_for(state.recording))
+        return self._running[id(state)]
+
+    def running(self, state: ReadState) -> _Job | None:
+        """Return the job of a recording, None when it has ended."""
+        return self._running.get(id(state))
+
+    def end(self, state: ReadState) -> None:
+        """Forget a recording that has ended."""
+        del self._running[id(state)]
+
+
 class Engine:
     """A model made ready on a device.
 
@@ -136,14 +158,17 @@ class Engine:
         self,
         recordings: Iterable[Recording],
         on_progress: Callable[[Progress], None] | None = None,
+        decoder_for: Callable[[Recording], Decoder] | None = None,
     ) -> Generator[Transcription]:
         """Transcribe recordings, each asked for only when there is room for it.
+
+        ``decoder_for`` makes the decoder of a recording, in place of the model's own.
 
         Yields one result per recording, in the order in which they finish. A recording that
         cannot be read gives a result with its error; the others go on. Closing the generator
         ends its threads.
         """
-        jobs: dict[int, _Job] = {}
+        jobs = _Jobs(decoder_for or (lambda _: self._model.new_decoder(self.window)))
         pending: deque[Future[list[Transcription]]] = deque()
         n_until_trim = _WINDOWS_PER_TRIM
         with (
@@ -185,9 +210,7 @@ class Engine:
         if batch:
             yield batch
 
-    def _compute(
-        self, batch: list[Window], jobs: dict[int, _Job]
-    ) -> list[tuple[_Job, Window, Any]]:
+    def _compute(self, batch: list[Window], jobs: _Jobs) -> list[tuple[_Job, Window, Any]]:
         """Compute what has sound; returns job, window and activations (None: silence), in order."""
         sounding = [w.samples for w in batch if w.samples is not None and w.samples.any()]
         start = time.perf_counter()
@@ -201,16 +224,13 @@ class Engine:
         activations = iter(results)
         items = []
         for window in batch:
-            job = jobs.get(id(window.state))
-            if job is None:
-                job = _Job(window.state, self._model.new_decoder(self.window))
-                jobs[id(window.state)] = job
+            job = jobs.of(window.state)
             has_sound = _has_sound(window)
             job.n_windows += window.samples is not None
             job.compute_s += share_s if has_sound else 0.0
             items.append((job, window, next(activations) if has_sound else None))
             if window.samples is None:
-                del jobs[id(window.state)]
+                jobs.end(window.state)
         return items
 
     def _run(self, windows: list[torch.Tensor]) -> tuple[list[object], int]:
@@ -244,10 +264,10 @@ class Engine:
         return finished
 
     def _report(
-        self, batch: list[Window], jobs: dict[int, _Job], on_progress: Callable[[Progress], None]
+        self, batch: list[Window], jobs: _Jobs, on_progress: Callable[[Progress], None]
     ) -> None:
         for state in {id(w.state): w.state for w in batch}.values():
-            job = jobs.get(id(state))
+            job = jobs.running(state)
             if job is None:  # it has ended
                 on_progress(Progress(state.recording, state.duration_s, state.duration_s))
                 continue
@@ -276,15 +296,19 @@ def _has_sound(window: Window) -> bool:
     return window.samples is not None and bool(window.samples.any())
 
 
+def performance_of(found: Iterable[Note | PedalSpan]) -> Performance:
+    """Put what a decoder found, in any order, into the order of a performance."""
+    found = list(found)
+    notes = sorted((n for n in found if isinstance(n, Note)), key=lambda n: (n.onset_s, n.pitch))
+    pedals = sorted(
+        (p for p in found if isinstance(p, PedalSpan)), key=lambda p: (p.onset_s, p.controller)
+    )
+    return Performance(tuple(notes), tuple(pedals))
+
+
 def _to_transcription(job: _Job) -> Transcription:
     state = job.state
-    notes = sorted(
-        (n for n in job.found if isinstance(n, Note)), key=lambda n: (n.onset_s, n.pitch)
-    )
-    pedals = sorted(
-        (p for p in job.found if isinstance(p, PedalSpan)), key=lambda p: (p.onset_s, p.controller)
-    )
-    performance = Performance(tuple(notes), tuple(pedals)) if state.error is None else None
+    performance = performance_of(job.found) if state.error is None else None
     elapsed_s = time.perf_counter() - state.started
     timings = Timings(state.duration_s, state.read_s, job.compute_s, job.decode_s, elapsed_s)
     return Transcription(state.recording, performance, state.error, state.warnings, timings)
