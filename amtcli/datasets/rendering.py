@@ -1,0 +1,312 @@
+"""MIDI to labelled recordings: played by a synthesiser, placed in a room, packed.
+
+All that is random about a recording follows from the seed and the recording's name: a pack that
+is rendered again, in another order or on another number of processes, has the same bytes, and so
+has one that was interrupted and gone on with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from amtcli.datasets.labels import Labels, labels_of_performance
+from amtcli.datasets.pack import (
+    MANIFEST_FILE,
+    Manifest,
+    ManifestEntry,
+    Source,
+    read_manifest,
+    recording_path,
+    write_manifest,
+)
+from amtcli.datasets.packing import Packed
+from amtcli.datasets.recording_file import import_h5py, read_contents, write_recording
+from amtcli.datasets.rendering_sources import MidiSource
+from amtcli.datasets.rendering_synthesiser import (
+    Instrument,
+    playable_midi,
+    synthesise,
+    synthesiser_version,
+)
+from amtcli.datasets.workers import map_unordered
+from amtcli.errors import AmtError, DataError, UsageError
+from amtcli.midi import read_performance
+from amtcli.notes import Note, PedalSpan, Performance
+
+KIND = "rendered"
+
+Alter = Callable[[NDArray[np.float32], int, Generator], NDArray[np.float32]]
+"""Audio (n,), sample rate, random numbers -> audio (n,) with nothing moved in time."""
+
+_VERSION = 1  # of what follows from a seed
+_LOWEST_PITCH, _HIGHEST_PITCH = 21, 108
+_DETUNE_CENTS = 20.0
+_PEAK_DBFS = (-15.0, -1.0)
+_LEAD_IN_S = 0.5
+_TAIL_S = 2.0
+_MOST_LOOKED_AT = 16
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """How to render.
+
+    ``alter`` adds what dry sound lacks, None leaves it dry. Where ``longest_s`` is given, a
+    random excerpt of a longer performance is rendered. Each MIDI file is rendered ``n_copies``
+    times, by different instruments as long as there are some.
+    """
+
+    sample_rate_hz: int = 16_000
+    seed: int = 0
+    n_copies: int = 1
+    longest_s: float | None = None
+    alter: Alter | None = None
+    n_jobs: int = 1
+
+
+@dataclass(frozen=True)
+class Take:
+    """One rendering of one MIDI file."""
+
+    source: MidiSource
+    copy: int
+
+    @property
+    def name(self) -> str:
+        """The recording's name in the pack."""
+        return self.source.name if self.copy == 0 else f"{self.source.name}_take{self.copy + 1}"
+
+
+def render(
+    sources: Sequence[MidiSource],
+    instruments: Sequence[Instrument],
+    folder: Path,
+    options: RenderOptions,
+    on_rendered: Callable[[Packed], None] | None = None,
+) -> Manifest:
+    """Render MIDI files into a pack, or go on doing so.
+
+    What cannot be rendered is listed in the manifest with the reason. ``on_rendered`` hears of
+    each recording as it is done.
+
+    Raises
+    ------
+    UsageError
+        The folder is another pack, or h5py is not installed.
+    DataError
+        Two recordings have one name.
+    AmtError
+        The folder cannot be written.
+    """
+    import_h5py()
+    _check_folder(folder, options)
+    takes = [Take(source, copy) for source in sources for copy in range(options.n_copies)]
+    work = partial(render_take, instruments=tuple(instruments), folder=folder, options=options)
+    results = []
+    for packed in map_unordered(work, takes, options.n_jobs):
+        results.append(packed)
+        if on_rendered is not None:
+            on_rendered(packed)
+    entries = tuple(packed.entry for packed in results if packed.entry is not None)
+    rejected = {packed.name: packed.problem for packed in results if packed.problem is not None}
+    manifest = Manifest(KIND, options.sample_rate_hz, entries, dict(sorted(rejected.items())))
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def estimate_s(sources: Sequence[MidiSource], folder: Path, options: RenderOptions) -> float:
+    """Estimate how many seconds of audio are still to be rendered, from some of the files."""
+    takes = [Take(source, copy) for source in sources for copy in range(options.n_copies)]
+    missing = [take for take in takes if not recording_path(folder, take.name).exists()]
+    looked_at = missing[:: math.ceil(len(missing) / _MOST_LOOKED_AT) or 1]
+    durations_s = [_duration_s(take, options) for take in looked_at]
+    return len(missing) * sum(durations_s) / max(1, len(durations_s))
+
+
+def _duration_s(take: Take, options: RenderOptions) -> float:
+    try:
+        notes = _performance(take.source.path.read_bytes(), take, options).notes
+    except (AmtError, OSError):
+        return 0.0  # the reason is told when it is rendered
+    return max(note.offset_s for note in notes) + _TAIL_S
+
+
+def render_take(
+    take: Take, instruments: Sequence[Instrument], folder: Path, options: RenderOptions
+) -> Packed:
+    """Render one take unless that is done already; what is wrong with it is in the result.
+
+    Raises AmtError when the pack cannot be written.
+    """
+    instrument = _instrument(take, instruments, options)
+    file = recording_path(folder, take.name)
+    try:
+        midi = take.source.path.read_bytes()
+        recipe = _recipe(take, midi, instrument, options)
+        entry = _kept(file, recipe, take, instrument)
+        if entry is not None:
+            return Packed(take.name, entry, None)
+        performance = _performance(midi, take, options)
+        audio, labels = _play(performance, instrument, _rng(take, options, "sound"), options)
+    except (AmtError, OSError) as error:
+        return Packed(take.name, None, " ".join(str(error).split()))
+    written = write_recording(
+        file, [audio], options.sample_rate_hz, labels, {"recipe": json.dumps(recipe)}
+    )
+    entry = _entry(take, instrument, recipe, written.n_samples, written.sha256)
+    return Packed(take.name, entry, None)
+
+
+def excerpt(performance: Performance, start_s: float, duration_s: float) -> Performance:
+    """Cut out the notes that begin within ``duration_s`` from ``start_s`` on, and their pedals.
+
+    The excerpt begins half a second before ``start_s``; what reaches beyond its end stops there.
+    """
+    shift_s, end_s = _LEAD_IN_S - start_s, start_s + duration_s
+
+    def moved(span: Any) -> Any:
+        onset_s, offset_s = max(span.onset_s, start_s), min(span.offset_s, end_s)
+        return replace(span, onset_s=onset_s + shift_s, offset_s=offset_s + shift_s)
+
+    notes: list[Note] = [
+        moved(note) for note in performance.notes if start_s <= note.onset_s < end_s
+    ]
+    pedals: list[PedalSpan] = [
+        moved(pedal)
+        for pedal in performance.pedals
+        if pedal.onset_s < end_s and pedal.offset_s > start_s
+    ]
+    return Performance(tuple(notes), tuple(pedals))
+
+
+def _rng(take: Take, options: RenderOptions, purpose: str) -> Generator:
+    """Random numbers that depend on nothing but these; a copy has its own unless for choosing."""
+    words = [_VERSION, options.seed, purpose, take.source.name]
+    if purpose != "instruments":
+        words.append(take.copy)
+    digest = hashlib.sha256(json.dumps(words).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest, "big"))
+
+
+def _instrument(
+    take: Take, instruments: Sequence[Instrument], options: RenderOptions
+) -> Instrument:
+    order = _rng(take, options, "instruments").permutation(len(instruments))
+    return instruments[int(order[take.copy % len(instruments)])]
+
+
+def _recipe(
+    take: Take, midi: bytes, instrument: Instrument, options: RenderOptions
+) -> dict[str, Any]:
+    """All that the recording follows from: equal recipes, equal recordings."""
+    return {
+        "version": _VERSION,
+        "midi": [take.source.path.name, len(midi), hashlib.sha256(midi).hexdigest()],
+        "soundfont": [instrument.soundfont.name, instrument.sha256],
+        "program": instrument.program,
+        "latency_s": instrument.latency_s,
+        "synthesiser": synthesiser_version(),
+        "sample_rate_hz": options.sample_rate_hz,
+        "seed": options.seed,
+        "longest_s": options.longest_s,
+        "altered_by": getattr(options.alter, "__qualname__", None),
+    }
+
+
+def _kept(
+    file: Path, recipe: dict[str, Any], take: Take, instrument: Instrument
+) -> ManifestEntry | None:
+    if not file.exists():
+        return None
+    try:
+        contents = read_contents(file)
+        if json.loads(str(contents.attributes["recipe"])) != recipe:
+            return None
+    except (DataError, KeyError, ValueError):
+        return None  # of another program, or damaged: it is made anew
+    return _entry(take, instrument, recipe, contents.n_samples, contents.sha256)
+
+
+def _entry(
+    take: Take, instrument: Instrument, recipe: dict[str, Any], n_samples: int, sha256: str
+) -> ManifestEntry:
+    _, n_bytes, midi_sha256 = recipe["midi"]
+    n_soundfont_bytes = instrument.soundfont.stat().st_size
+    return ManifestEntry(
+        take.name,
+        take.source.split,
+        take.source.group,
+        instrument.name,
+        n_samples,
+        n_samples / recipe["sample_rate_hz"],
+        sha256,
+        (
+            Source(take.source.name + take.source.path.suffix, n_bytes, midi_sha256),
+            Source(instrument.soundfont.name, n_soundfont_bytes, instrument.sha256),
+        ),
+    )
+
+
+def _performance(midi: bytes, take: Take, options: RenderOptions) -> Performance:
+    performance = read_performance(io.BytesIO(midi))
+    notes = tuple(
+        note for note in performance.notes if _LOWEST_PITCH <= note.pitch <= _HIGHEST_PITCH
+    )
+    if not notes:
+        raise DataError("it has no notes of the piano; check the file")
+    performance = replace(performance, notes=notes)
+    if options.longest_s is None:
+        return performance
+    first_s, last_s = notes[0].onset_s, max(note.offset_s for note in notes)
+    spare_s = last_s - first_s - options.longest_s
+    start_s = first_s
+    if spare_s > 0:
+        start_s += float(_rng(take, options, "excerpt").uniform(0.0, spare_s))
+    cut = excerpt(performance, start_s, options.longest_s)
+    if not cut.notes:
+        raise DataError("its excerpt has no notes; render more of it, or with another --seed")
+    return cut
+
+
+def _play(
+    performance: Performance, instrument: Instrument, rng: Generator, options: RenderOptions
+) -> tuple[NDArray[np.float32], Labels]:
+    midi = playable_midi(
+        performance, instrument.program, float(rng.uniform(-_DETUNE_CENTS, _DETUNE_CENTS))
+    )
+    # Read back what the synthesiser was given: double strikes are one, times are whole ticks.
+    labels = labels_of_performance(read_performance(io.BytesIO(midi)))
+    audio = synthesise(midi, instrument, options.sample_rate_hz)
+    assert labels.notes is not None
+    end_s = float(labels.notes.sounding_end_s.max()) + _TAIL_S
+    audio = audio[: round(end_s * options.sample_rate_hz)]
+    if options.alter is not None:
+        audio = options.alter(audio, options.sample_rate_hz, rng)
+    peak = float(np.max(np.abs(audio), initial=0.0))
+    if peak == 0.0:
+        raise DataError(f"{instrument.name} made no sound; try another SoundFont or --program")
+    wanted = 10.0 ** (float(rng.uniform(*_PEAK_DBFS)) / 20.0)
+    return audio * np.float32(wanted / peak), labels
+
+
+def _check_folder(folder: Path, options: RenderOptions) -> None:
+    if not (folder / MANIFEST_FILE).exists():
+        return
+    there = read_manifest(folder)
+    if (there.dataset, there.sample_rate_hz) != (KIND, options.sample_rate_hz):
+        raise UsageError(
+            f"{folder} is a pack of {there.dataset} at {there.sample_rate_hz} Hz; choose another "
+            "folder"
+        )

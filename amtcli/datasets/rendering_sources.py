@@ -1,0 +1,195 @@
+"""MIDI files to render: their names, groups and splits, and which are left out.
+
+Performances that MAESTRO holds, too, take MAESTRO's split, so that nothing which is rendered for
+training is tested on elsewhere. They are known by their file's name, or, within (n)ASAP, by its
+``metadata.csv``.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from amtcli.datasets.note_files import MIDI_SUFFIXES
+from amtcli.datasets.pack import SPLITS, Split
+from amtcli.datasets.source import files_below
+from amtcli.errors import DataError, NoInputError, UsageError
+
+_SCORE = "midi_score.mid"
+_ASAP_TABLE = "metadata.csv"
+# (n)ASAP's folders of one piece, played with and without its repeats.
+_VARIANT = re.compile(r"_(no_|extra_)?((\d|first)_)?(repeat|trio)$")
+_VALIDATES_ONE_IN = 20
+
+
+@dataclass(frozen=True)
+class MidiSource:
+    """A MIDI file to render; ``name`` and ``group`` are those of the pack's manifest."""
+
+    name: str
+    group: str
+    split: Split
+    path: Path
+
+
+@dataclass(frozen=True)
+class MidiSources:
+    """The MIDI files, in order of their names, and what is worth saying of others."""
+
+    sources: tuple[MidiSource, ...]
+    notices: tuple[str, ...] = ()
+
+
+def find_midi(
+    paths: Sequence[Path],
+    excluded: Collection[str] = (),
+    maestro_splits: Mapping[str, Split] | None = None,
+) -> MidiSources:
+    """Find the MIDI files that ``paths`` (files and folders) name.
+
+    A file's name is its path below the folder that was given, or below the folder that all files
+    given have in common; its group is the folder of that path, so one folder is one composition.
+    (n)ASAP's scores (``midi_score.mid``) are left out.
+
+    Parameters
+    ----------
+    excluded
+        Groups or names to leave out; ``*`` stands for anything.
+    maestro_splits
+        From `read_maestro_splits`. A group takes the split of those of its recordings that
+        MAESTRO holds, the test set before validation before training. Without, one group in
+        twenty validates, chosen by its name.
+
+    Raises
+    ------
+    NoInputError
+        There are no MIDI files.
+    UsageError
+        Two files have one name, or nothing that should be left out is there at all.
+    """
+    named = _named_files(paths)
+    groups = {name: _group(name) for name in named}
+    left_out, notices = _left_out(groups, excluded)
+    kept = [name for name in sorted(named) if name not in left_out]
+    if not kept:
+        raise NoInputError(f"no MIDI files to render in {', '.join(map(str, paths))}")
+    if maestro_splits is None:
+        splits = {group: _drawn_split(group) for group in groups.values()}
+    else:
+        splits = _known_splits({name: named[name] for name in kept}, groups, maestro_splits)
+    sources = tuple(
+        MidiSource(name, groups[name], splits[groups[name]], named[name]) for name in kept
+    )
+    return MidiSources(sources, notices)
+
+
+def read_maestro_splits(path: Path) -> dict[str, Split]:
+    """Read MAESTRO's table (csv): its MIDI files' names without suffix, and their splits.
+
+    Raises DataError when it is no such table.
+    """
+    try:
+        rows = _read_table(path)
+        splits = {PurePosixPath(row["midi_filename"]).stem: row["split"] for row in rows}
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not MAESTRO's table (maestro-v3.0.0.csv): {error}") from error
+    known: dict[str, Split] = {
+        name: split for name, value in splits.items() for split in SPLITS if split == value
+    }
+    if not known or len(known) < len(splits):
+        raise DataError(f"{path} is not MAESTRO's table: it has rows without a split")
+    return known
+
+
+def _named_files(paths: Sequence[Path]) -> dict[str, Path]:
+    single = [path for path in paths if not path.is_dir()]
+    common = Path(os.path.commonpath([path.absolute().parent for path in single] or [Path()]))
+    found = [(path.absolute(), common) for path in single]
+    for folder in (path.absolute() for path in paths if path.is_dir()):
+        files = files_below(folder, MIDI_SUFFIXES)
+        found += [(path, folder) for path in files if path.name != _SCORE]
+    named: dict[str, Path] = {}
+    for path, folder in found:
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if named.setdefault(name, path) != path:
+            raise UsageError(f"{named[name]} and {path} would both be called {name}; rename one")
+    return named
+
+
+def _group(name: str) -> str:
+    folder = PurePosixPath(name).parent.as_posix()
+    return name if folder == "." else _VARIANT.sub("", folder)
+
+
+def _left_out(
+    groups: Mapping[str, str], excluded: Collection[str]
+) -> tuple[set[str], tuple[str, ...]]:
+    left_out: set[str] = set()
+    unmatched = []
+    for pattern in excluded:
+        matched = {
+            name
+            for name, group in groups.items()
+            if fnmatchcase(group, pattern) or fnmatchcase(name, pattern)
+        }
+        left_out |= matched
+        if not matched:
+            unmatched.append(pattern)
+    if not excluded:
+        return left_out, ()
+    if len(unmatched) == len(excluded):
+        raise UsageError(
+            f"nothing to exclude is among the MIDI files: neither {unmatched[0]} nor another; "
+            f"a composition here is called, for example, {min(groups.values(), default='')}"
+        )
+    notices = [f"{len(left_out)} files of excluded compositions are left out"]
+    if unmatched:
+        notices.append(f"not among the MIDI files: {', '.join(unmatched)}")
+    return left_out, tuple(notices)
+
+
+def _drawn_split(group: str) -> Split:
+    digest = hashlib.sha256(os.fsencode(group)).digest()
+    return "train" if int.from_bytes(digest[:8], "big") % _VALIDATES_ONE_IN else "validation"
+
+
+def _known_splits(
+    named: Mapping[str, Path], groups: Mapping[str, str], maestro_splits: Mapping[str, Split]
+) -> dict[str, Split]:
+    maestro_names: dict[Path, dict[Path, str]] = {}
+    splits: dict[str, Split] = {}
+    for name, path in named.items():
+        names = next(
+            (
+                maestro_names.setdefault(folder, _maestro_names(folder))
+                for folder in path.parents
+                if folder in maestro_names or (folder / _ASAP_TABLE).is_file()
+            ),
+            {},
+        )
+        split = maestro_splits.get(names.get(path, path.stem), "train")
+        # SPLITS are in order: what is tested on anywhere is trained on nowhere.
+        splits[groups[name]] = max(split, splits.get(groups[name], "train"), key=SPLITS.index)
+    return splits
+
+
+def _maestro_names(folder: Path) -> dict[Path, str]:
+    """(n)ASAP's performances in ``folder``, and what they are called in MAESTRO, if they are."""
+    try:
+        return {
+            folder / row["midi_performance"]: PurePosixPath(row["maestro_midi_performance"]).stem
+            for row in _read_table(folder / _ASAP_TABLE)
+        }
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error):
+        return {}  # a table of something else
+
+
+def _read_table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
