@@ -13,13 +13,10 @@ from amtcli.cli.streams import check_stdout, printable
 from amtcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from torch import Tensor
+    from collections.abc import Sequence
 
     from amtcli.training.loop import Outcome, TrainOptions
     from amtcli.training.recipe import Recipe
-    from amtcli.training.validator import Exporter, Moment
 
 _COMPUTING, _RUN = "Computing", "Run"
 _SMOKE_STEPS = 2
@@ -207,7 +204,7 @@ def _shrink(recipe: Recipe, options: TrainOptions) -> tuple[Recipe, TrainOptions
         excerpt_s=min(recipe.validation.excerpt_s or _SMOKE_EXCERPT_S, _SMOKE_EXCERPT_S),
     )
     folder = options.folder / "smoke"
-    if os.environ.get("RANK", "0") == "0":
+    if _is_first():
         shutil.rmtree(folder, ignore_errors=True)
     return (
         dataclasses.replace(recipe, training=training, validation=validation),
@@ -220,48 +217,32 @@ def _run(
 ) -> None:
     from amtcli.cli.train_screen import TrainScreen
     from amtcli.datasets.pack import open_pack
+    from amtcli.training.export import complete_card, make_exporter
     from amtcli.training.loop import Companions, train
+    from amtcli.training.validation import make_validator
 
     packs = [open_pack(folder) for folder in data]
     learnt = [recording for pack in packs for recording in pack.split("train")]
+    measured = [recording for pack in packs for recording in pack.split("validation")]
     screen = TrainScreen(quiet=quiet, verbose=verbose)
-    companions = Companions(None, _plain_exporter(recipe, options), screen)
+    if not measured and _is_first():
+        screen.notice("no recording of the split validation: RUN/model is the last one, unmeasured")
+    companions = Companions(
+        make_validator(recipe, measured) if measured else None,
+        make_exporter(recipe, packs, learnt, options.folder),
+        screen,
+    )
     with screen:
         outcome = train(recipe, learnt, options, companions)
-    if os.environ.get("RANK", "0") == "0":
+    if _is_first():
+        complete_card(options.folder)
         check_stdout()
         typer.echo(_result(outcome))
 
 
-def _plain_exporter(recipe: Recipe, options: TrainOptions) -> Exporter:
-    from amtcli.model_folder import FORMAT, ModelConfig, Provenance, StoredWeights, write_model
-    from amtcli.training.loop import MODEL_FOLDER
-
-    def export(tensors: Mapping[str, Tensor], moment: Moment) -> None:
-        about, found = recipe.about, moment.validation
-        config = ModelConfig(
-            format=FORMAT,
-            network=recipe.network,
-            front_end=recipe.front_end,
-            window=recipe.window,
-            decoder=found.decoder if found else recipe.decoder,
-            precision=recipe.precision,
-            weights=StoredWeights("weights.safetensors", "0" * 64, "float32"),
-            provenance=Provenance(
-                about.name,
-                str(moment.step),
-                about.description,
-                "not stated",
-                "not stated",
-                recipe.training.seed,
-                moment.step,
-                found.scores if found else {},
-                about.licence,
-            ),
-        )
-        write_model(options.folder / MODEL_FOLDER, config, tensors)
-
-    return export
+def _is_first() -> bool:
+    """Tell whether this is the process that speaks, of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _result(outcome: Outcome) -> str:
