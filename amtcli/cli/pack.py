@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from amtcli.cli import packing
+from amtcli.cli import packing, render
 from amtcli.cli.packing import PackChoice
 
 app = typer.Typer(
@@ -271,6 +271,9 @@ def pairs(
     packing.check_source(source)
     choice = PackChoice(out, sample_rate, jobs, tuple(features or ()), max_lag, keep_suspect, quiet)
     _leave(packing.carry_out(find_pairs(source, split.value, validation_share), choice))
+
+
+app.command()(render.render)
 
 
 @app.command()

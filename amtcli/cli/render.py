@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amtcli.cli.streams import is_terminal, say
+from amtcli.cli.packing import n_cores
+from amtcli.cli.streams import say
+from amtcli.cli.work_bar import WorkBar, in_words
 
 if TYPE_CHECKING:
     from amtcli.datasets.pack import Manifest
+    from amtcli.datasets.packing import Packed
     from amtcli.datasets.rendering import RenderOptions
-    from amtcli.datasets.rendering_sources import MidiSources
     from amtcli.datasets.rendering_synthesiser import Instrument
+    from amtcli.datasets.source import DataSet
 
-_BYTES_PER_SAMPLE = 2
-_MOST_REASONS = 10
+_SOUND, _SPLITS = "Sound", "Splits"
 
 
 def render(
@@ -27,50 +29,109 @@ def render(
     ],
     soundfont: Annotated[
         list[Path],
-        typer.Option(metavar="FILE", help="A SoundFont (sf2, sf3); give several for variety."),
+        typer.Option(
+            metavar="FILE",
+            help="A SoundFont (sf2, sf3); may be repeated, and each recording takes one.",
+            rich_help_panel=_SOUND,
+        ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="PACK", help="The pack's folder.")],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="PACK", help="The pack's folder, made or gone on."),
+    ],
     program: Annotated[
         list[int] | None,
         typer.Option(
-            min=0, max=127, metavar="N", help="General MIDI program, from 0 on; repeatable.  [0]"
+            min=0,
+            max=127,
+            metavar="N",
+            help="Program of the SoundFonts, from 0; may be repeated. Without it: 0.",
+            show_default=False,
+            rich_help_panel=_SOUND,
         ),
     ] = None,
-    sample_rate: Annotated[
-        int, typer.Option(min=8000, max=44_100, metavar="HZ", help="Of the pack.")
-    ] = 16_000,
-    copies: Annotated[int, typer.Option(min=1, metavar="N", help="Renderings of each file.")] = 1,
+    dry: Annotated[
+        bool,
+        typer.Option("--dry", help="No room, equaliser or noise.", rich_help_panel=_SOUND),
+    ] = False,
+    copies: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Recordings of each MIDI file, by different SoundFonts and programs.",
+            rich_help_panel=_SOUND,
+        ),
+    ] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of all that is random.", rich_help_panel=_SOUND)
+    ] = 0,
     max_duration: Annotated[
         float | None,
-        typer.Option(min=1, metavar="S", help="Of longer performances, render an excerpt."),
+        typer.Option(
+            min=1,
+            metavar="SECONDS",
+            help="Of longer performances, render a random excerpt of this length.",
+            show_default=False,
+        ),
     ] = None,
-    dry: Annotated[bool, typer.Option("--dry", help="No room, equaliser or noise.")] = False,
     exclude_compositions: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Leave these folders out, one per line; * is anything."),
+        typer.Option(
+            metavar="FILE",
+            help="Leave these folders of MIDI files out, one per line; * stands for anything.",
+            show_default=False,
+            rich_help_panel=_SPLITS,
+        ),
     ] = None,
     split_from: Annotated[
         Path | None,
-        typer.Option(metavar="CSV", help="MAESTRO's table, for performances that it holds."),
+        typer.Option(
+            metavar="CSV",
+            help="MAESTRO's list: what it holds, too, keeps its split, with all of its folder.",
+            show_default=False,
+            rich_help_panel=_SPLITS,
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    validation_share: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            metavar="SHARE",
+            help="Of those that train, hold out about this share of the folders, chosen by name.",
+            rich_help_panel=_SPLITS,
+        ),
+    ] = 0.05,
+    sample_rate: Annotated[
+        int, typer.Option(min=8000, max=44_100, metavar="HZ", help="Sample rate of the pack.")
+    ] = 16_000,
     jobs: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Processes.  [one per core]")
+        int | None,
+        typer.Option(
+            "-j",
+            "--jobs",
+            min=1,
+            metavar="N",
+            help="Processes. Without it: one per core.",
+            show_default=False,
+        ),
     ] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
 ) -> None:
-    """Render MIDI files with SoundFonts: audio whose labels are known exactly.
+    """Render MIDI files with SoundFonts: recordings whose labels are exact. Needs fluidsynth.
 
-    Each performance is played by one of the SoundFonts and programs, a little out of tune, at a
-    level of its own, in a room with noise, all drawn from the seed. The sustain pedal is played.
-    The same command gives the same pack, and goes on with one that was interrupted.
+    Each performance is played with its sustain pedal by one of the SoundFonts, up to 20 cents
+    out of tune, at a level of its own, in a room with noise: all drawn from the seed.
 
-    A folder of MIDI files is one composition. One in twenty validates, or, with --split-from,
-    what MAESTRO holds takes MAESTRO's split.
+    A folder of MIDI files is taken for one composition, and is never divided among splits.
 
-    amt pack render asap/ --soundfont FluidR3_GM.sf2 --soundfont TimGM6mb.sf2 -o rendered
+    The same command makes the same pack, and goes on where it was interrupted. Exit code 1: some
+    files are left out, each with the reason; the others are packed.
+
+    Example: amt pack render asap/ --soundfont FluidR3_GM.sf2 --soundfont TimGM6mb.sf2 -o PACK
     """
-    from amtcli.datasets.packing import check_space
-    from amtcli.datasets.rendering import RenderOptions, estimate_s
+    from amtcli.datasets.rendering import RenderOptions
     from amtcli.training.augmentation.surroundings import place_somewhere
 
     options = RenderOptions(
@@ -79,66 +140,66 @@ def render(
         n_copies=copies,
         longest_s=max_duration,
         alter=None if dry else place_somewhere,
-        n_jobs=jobs or os.cpu_count() or 1,
+        n_jobs=jobs or n_cores(),
     )
-    found = _find(midi, exclude_compositions, split_from)
-    for notice in found.notices:
-        say(f"amt: {notice}")
-    instruments = _open_instruments(soundfont, program or [0])
-    duration_s = estimate_s(found.sources, out, options)
-    n_bytes = round(duration_s * sample_rate * _BYTES_PER_SAMPLE)
-    check_space(out, n_bytes)
-    n_takes = len(found.sources) * copies
-    say(
-        f"amt: {n_takes} recordings by {len(instruments)} instruments; to be rendered: about "
-        f"{duration_s / 3600:.1f} h, {n_bytes / 1e9:.1f} GB"
-    )
-    _tell(_render(found, instruments, out, options), out)
+    data_set = _find(midi, exclude_compositions, split_from, validation_share)
+    instruments = _open(soundfont, program or [0])
+    manifest = _carry_out(data_set, instruments, out, options, quiet)
+    if manifest.rejected:
+        raise typer.Exit(1)
 
 
-def _find(midi: list[Path], exclude: Path | None, split_from: Path | None) -> MidiSources:
+def _find(
+    midi: list[Path], exclude: Path | None, split_from: Path | None, validation_share: float
+) -> DataSet:
     from amtcli.datasets.maps import read_compositions
     from amtcli.datasets.rendering_sources import find_midi, read_maestro_splits
+    from amtcli.datasets.splits import hold_out
 
-    return find_midi(
+    found = find_midi(
         midi,
         sorted(read_compositions(exclude)) if exclude else (),
         read_maestro_splits(split_from) if split_from else None,
     )
+    return replace(found, recordings=hold_out(found.recordings, validation_share))
 
 
-def _open_instruments(soundfonts: list[Path], programs: list[int]) -> list[Instrument]:
+def _open(soundfonts: list[Path], programs: list[int]) -> list[Instrument]:
     from amtcli.datasets.rendering_synthesiser import open_instrument
 
     return [open_instrument(file, number) for file in soundfonts for number in programs]
 
 
-def _render(
-    found: MidiSources, instruments: list[Instrument], out: Path, options: RenderOptions
+def _carry_out(
+    data_set: DataSet,
+    instruments: list[Instrument],
+    out: Path,
+    options: RenderOptions,
+    quiet: bool,
 ) -> Manifest:
-    import sys
+    from amtcli.datasets.packing import check_space
+    from amtcli.datasets.rendering import estimate, render
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    needed = estimate(data_set, out, options)
+    n_free = check_space(out, needed.n_bytes)
+    n_takes, total_s = len(data_set.recordings) * options.n_copies, sum(needed.durations_s.values())
+    plan = (
+        f"{n_takes} recordings by {len(instruments)} instruments; about {in_words(total_s)} of "
+        f"audio to render: {needed.n_bytes / 1e9:.2f} GB of {n_free / 1e9:.0f} GB that are free"
+    )
+    for text in () if quiet else (*data_set.notices, plan):
+        say(f"amt: {text}")
+    bar = WorkBar("rendering", n_takes, total_s, quiet=quiet)
+    with bar:
 
-    from amtcli.datasets.rendering import render
+        def count(rendered: Packed) -> None:
+            if rendered.problem is not None:
+                bar.say(f"amt: {rendered.name} is left out: {rendered.problem}", "red")
+            bar.advance(needed.durations_s.get(rendered.name, 0.0))
 
-    with Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not is_terminal(sys.stderr),
-    ) as bars:
-        bar = bars.add_task("recordings", total=len(found.sources) * options.n_copies)
-        return render(found.sources, instruments, out, options, lambda _: bars.advance(bar))
-
-
-def _tell(manifest: Manifest, out: Path) -> None:
-    for name, problem in list(manifest.rejected.items())[:_MOST_REASONS]:
-        say(f"amt: {name} is left out: {problem}", "yellow")
-    if len(manifest.rejected) > _MOST_REASONS:
-        say(f"amt: {len(manifest.rejected)} recordings are left out; the manifest has the reasons")
-    hours = sum(entry.duration_s for entry in manifest.recordings) / 3600
-    say(f"amt: {len(manifest.recordings)} recordings, {hours:.2f} h, in {out}")
+        manifest = render(data_set, instruments, out, options, count)
+    if not quiet:
+        hours = sum(entry.duration_s for entry in manifest.recordings) / 3600
+        left = f"; {len(manifest.rejected)} left out" if manifest.rejected else ""
+        say(f"amt: {len(manifest.recordings)} recordings in {out}: {hours:.1f} h{left}")
+    return manifest

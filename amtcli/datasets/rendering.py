@@ -23,29 +23,25 @@ from numpy.typing import NDArray
 
 from amtcli.datasets.labels import Labels, labels_of_performance
 from amtcli.datasets.pack import (
-    MANIFEST_FILE,
     Manifest,
     ManifestEntry,
     Source,
-    read_manifest,
     recording_path,
     write_manifest,
 )
-from amtcli.datasets.packing import Packed
+from amtcli.datasets.packing import Estimate, Packed, PackOptions, check_folder
 from amtcli.datasets.recording_file import import_h5py, read_contents, write_recording
-from amtcli.datasets.rendering_sources import MidiSource
 from amtcli.datasets.rendering_synthesiser import (
     Instrument,
     playable_midi,
     synthesise,
     synthesiser_version,
 )
+from amtcli.datasets.source import DataSet, SourceRecording
 from amtcli.datasets.workers import map_unordered
-from amtcli.errors import AmtError, DataError, UsageError
+from amtcli.errors import AmtError, DataError
 from amtcli.midi import read_performance
 from amtcli.notes import Note, PedalSpan, Performance
-
-KIND = "rendered"
 
 Alter = Callable[[NDArray[np.float32], int, Generator], NDArray[np.float32]]
 """Audio (n,), sample rate, random numbers -> audio (n,) with nothing moved in time."""
@@ -57,6 +53,7 @@ _PEAK_DBFS = (-15.0, -1.0)
 _LEAD_IN_S = 0.5
 _TAIL_S = 2.0
 _MOST_LOOKED_AT = 16
+_BYTES_PER_SAMPLE = 2
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class RenderOptions:
 class Take:
     """One rendering of one MIDI file."""
 
-    source: MidiSource
+    source: SourceRecording
     copy: int
 
     @property
@@ -90,7 +87,7 @@ class Take:
 
 
 def render(
-    sources: Sequence[MidiSource],
+    data_set: DataSet,
     instruments: Sequence[Instrument],
     folder: Path,
     options: RenderOptions,
@@ -111,8 +108,9 @@ def render(
         The folder cannot be written.
     """
     import_h5py()
-    _check_folder(folder, options)
-    takes = [Take(source, copy) for source in sources for copy in range(options.n_copies)]
+    takes = _takes(data_set, options)
+    named = tuple(replace(take.source, name=take.name) for take in takes)
+    check_folder(replace(data_set, recordings=named), folder, PackOptions(options.sample_rate_hz))
     work = partial(render_take, instruments=tuple(instruments), folder=folder, options=options)
     results = []
     for packed in map_unordered(work, takes, options.n_jobs):
@@ -121,23 +119,31 @@ def render(
             on_rendered(packed)
     entries = tuple(packed.entry for packed in results if packed.entry is not None)
     rejected = {packed.name: packed.problem for packed in results if packed.problem is not None}
-    manifest = Manifest(KIND, options.sample_rate_hz, entries, dict(sorted(rejected.items())))
+    manifest = Manifest(
+        data_set.kind, options.sample_rate_hz, entries, dict(sorted(rejected.items()))
+    )
     write_manifest(folder, manifest)
     return manifest
 
 
-def estimate_s(sources: Sequence[MidiSource], folder: Path, options: RenderOptions) -> float:
-    """Estimate how many seconds of audio are still to be rendered, from some of the files."""
-    takes = [Take(source, copy) for source in sources for copy in range(options.n_copies)]
+def estimate(data_set: DataSet, folder: Path, options: RenderOptions) -> Estimate:
+    """Estimate what is still to be rendered from some of the files: the mean for each of them."""
+    takes = _takes(data_set, options)
     missing = [take for take in takes if not recording_path(folder, take.name).exists()]
     looked_at = missing[:: math.ceil(len(missing) / _MOST_LOOKED_AT) or 1]
-    durations_s = [_duration_s(take, options) for take in looked_at]
-    return len(missing) * sum(durations_s) / max(1, len(durations_s))
+    mean_s = sum(_duration_s(take, options) for take in looked_at) / max(1, len(looked_at))
+    n_samples = len(missing) * mean_s * options.sample_rate_hz
+    return Estimate({take.name: mean_s for take in missing}, round(n_samples * _BYTES_PER_SAMPLE))
+
+
+def _takes(data_set: DataSet, options: RenderOptions) -> list[Take]:
+    copies = range(options.n_copies)
+    return [Take(source, copy) for source in data_set.recordings for copy in copies]
 
 
 def _duration_s(take: Take, options: RenderOptions) -> float:
     try:
-        notes = _performance(take.source.path.read_bytes(), take, options).notes
+        notes = _performance(take.source.audio.read_bytes(), take, options).notes
     except (AmtError, OSError):
         return 0.0  # the reason is told when it is rendered
     return max(note.offset_s for note in notes) + _TAIL_S
@@ -153,7 +159,7 @@ def render_take(
     instrument = _instrument(take, instruments, options)
     file = recording_path(folder, take.name)
     try:
-        midi = take.source.path.read_bytes()
+        midi = take.source.audio.read_bytes()
         recipe = _recipe(take, midi, instrument, options)
         entry = _kept(file, recipe, take, instrument)
         if entry is not None:
@@ -213,7 +219,7 @@ def _recipe(
     """All that the recording follows from: equal recipes, equal recordings."""
     return {
         "version": _VERSION,
-        "midi": [take.source.path.name, len(midi), hashlib.sha256(midi).hexdigest()],
+        "midi": [take.source.audio.name, len(midi), hashlib.sha256(midi).hexdigest()],
         "soundfont": [instrument.soundfont.name, instrument.sha256],
         "program": instrument.program,
         "latency_s": instrument.latency_s,
@@ -253,7 +259,7 @@ def _entry(
         n_samples / recipe["sample_rate_hz"],
         sha256,
         (
-            Source(take.source.name + take.source.path.suffix, n_bytes, midi_sha256),
+            Source(take.source.name + take.source.audio.suffix, n_bytes, midi_sha256),
             Source(instrument.soundfont.name, n_soundfont_bytes, instrument.sha256),
         ),
     )
@@ -299,14 +305,3 @@ def _play(
         raise DataError(f"{instrument.name} made no sound; try another SoundFont or --program")
     wanted = 10.0 ** (float(rng.uniform(*_PEAK_DBFS)) / 20.0)
     return audio * np.float32(wanted / peak), labels
-
-
-def _check_folder(folder: Path, options: RenderOptions) -> None:
-    if not (folder / MANIFEST_FILE).exists():
-        return
-    there = read_manifest(folder)
-    if (there.dataset, there.sample_rate_hz) != (KIND, options.sample_rate_hz):
-        raise UsageError(
-            f"{folder} is a pack of {there.dataset} at {there.sample_rate_hz} Hz; choose another "
-            "folder"
-        )

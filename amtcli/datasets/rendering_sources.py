@@ -8,54 +8,38 @@ training is tested on elsewhere. They are known by their file's name, or, within
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path, PurePosixPath
 
-from amtcli.datasets.note_files import MIDI_SUFFIXES
+from amtcli.datasets.note_files import MIDI_SUFFIXES, read_note_labels
 from amtcli.datasets.pack import SPLITS, Split
-from amtcli.datasets.source import files_below
+from amtcli.datasets.source import DataSet, SourceRecording, files_below
 from amtcli.errors import DataError, NoInputError, UsageError
 
 _SCORE = "midi_score.mid"
 _ASAP_TABLE = "metadata.csv"
 # (n)ASAP's folders of one piece, played with and without its repeats.
 _VARIANT = re.compile(r"_(no_|extra_)?((\d|first)_)?(repeat|trio)$")
-_VALIDATES_ONE_IN = 20
 
-
-@dataclass(frozen=True)
-class MidiSource:
-    """A MIDI file to render; ``name`` and ``group`` are those of the pack's manifest."""
-
-    name: str
-    group: str
-    split: Split
-    path: Path
-
-
-@dataclass(frozen=True)
-class MidiSources:
-    """The MIDI files, in order of their names, and what is worth saying of others."""
-
-    sources: tuple[MidiSource, ...]
-    notices: tuple[str, ...] = ()
+KIND = "rendered"
+"""What a pack of rendered recordings says it was made of."""
 
 
 def find_midi(
     paths: Sequence[Path],
     excluded: Collection[str] = (),
     maestro_splits: Mapping[str, Split] | None = None,
-) -> MidiSources:
-    """Find the MIDI files that ``paths`` (files and folders) name.
+) -> DataSet:
+    """Find the MIDI files that ``paths`` (files and folders) name; ``audio`` is the MIDI file.
 
     A file's name is its path below the folder that was given, or below the folder that all files
     given have in common; its group is the folder of that path, so one folder is one composition.
-    (n)ASAP's scores (``midi_score.mid``) are left out.
+    (n)ASAP's scores (``midi_score.mid``) are left out. All are for training, but for what
+    ``maestro_splits`` says.
 
     Parameters
     ----------
@@ -63,8 +47,7 @@ def find_midi(
         Groups or names to leave out; ``*`` stands for anything.
     maestro_splits
         From `read_maestro_splits`. A group takes the split of those of its recordings that
-        MAESTRO holds, the test set before validation before training. Without, one group in
-        twenty validates, chosen by its name.
+        MAESTRO holds, the test set before validation before training.
 
     Raises
     ------
@@ -79,14 +62,11 @@ def find_midi(
     kept = [name for name in sorted(named) if name not in left_out]
     if not kept:
         raise NoInputError(f"no MIDI files to render in {', '.join(map(str, paths))}")
-    if maestro_splits is None:
-        splits = {group: _drawn_split(group) for group in groups.values()}
-    else:
-        splits = _known_splits({name: named[name] for name in kept}, groups, maestro_splits)
-    sources = tuple(
-        MidiSource(name, groups[name], splits[groups[name]], named[name]) for name in kept
+    splits = _splits({name: named[name] for name in kept}, groups, maestro_splits or {})
+    recordings = tuple(
+        _recording(name, groups[name], splits[groups[name]], named[name]) for name in kept
     )
-    return MidiSources(sources, notices)
+    return DataSet(KIND, paths[0], recordings, notices)
 
 
 def read_maestro_splits(path: Path) -> dict[str, Split]:
@@ -105,6 +85,18 @@ def read_maestro_splits(path: Path) -> dict[str, Split]:
     if not known or len(known) < len(splits):
         raise DataError(f"{path} is not MAESTRO's table: it has rows without a split")
     return known
+
+
+def _recording(name: str, group: str, split: Split, path: Path) -> SourceRecording:
+    return SourceRecording(
+        name=name,
+        split=split,
+        group=group,
+        instrument="",
+        audio=path,
+        label_files=(path,),
+        read_labels=partial(read_note_labels, path),
+    )
 
 
 def _named_files(paths: Sequence[Path]) -> dict[str, Path]:
@@ -154,12 +146,7 @@ def _left_out(
     return left_out, tuple(notices)
 
 
-def _drawn_split(group: str) -> Split:
-    digest = hashlib.sha256(os.fsencode(group)).digest()
-    return "train" if int.from_bytes(digest[:8], "big") % _VALIDATES_ONE_IN else "validation"
-
-
-def _known_splits(
+def _splits(
     named: Mapping[str, Path], groups: Mapping[str, str], maestro_splits: Mapping[str, Split]
 ) -> dict[str, Split]:
     maestro_names: dict[Path, dict[Path, str]] = {}
