@@ -19,12 +19,19 @@ from smooth_maps import smooth_maps
 N_SAMPLES = 16000
 N_FRAMES = 400
 EXACT_EVERY = 4  # frames: of those computed in float64, so many are kept
+LAST_NORMS, LOGIT_SCALE = ("1.bn.weight", "1.bn.bias"), 0.01
 TARGET = Path(__file__).parent / "data" / "parity" / "onsets_velocities.npz"
 
 
 def random_maps():
     """Onset probabilities that peak about every fifth frame, and velocities."""
     return smooth_maps(0, N_FRAMES, 88, 3), smooth_maps(1, N_FRAMES, 88, 3)
+
+
+def fill(shapes):
+    """Weights by rule that give logits as large as a trained network's, not of several hundred."""
+    state = filled_state(shapes)
+    return {name: t * LOGIT_SCALE if name.endswith(LAST_NORMS) else t for name, t in state.items()}
 
 
 @torch.no_grad()
@@ -36,7 +43,7 @@ def main(checkout):
 
     network = OnsetsAndVelocities(2, 229, 88, (200, 200), 0, 0.1, 0).eval()
     shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
-    network.load_state_dict(filled_state(shapes))
+    network.load_state_dict(fill(shapes))
     samples = torch.from_numpy(audio(N_SAMPLES))
     front_end = TorchWavToLogmel(16000, 2048, 384, 229, 50, 8000)
     mel = front_end(samples)
