@@ -25,6 +25,7 @@ from amtcli.training.objectives.onsets_velocities import (
     OnsetsVelocitiesObjectiveConfig,
 )
 from amtcli.training.objectives.swift import SwiftObjective, SwiftObjectiveConfig
+from amtcli.training.objectives.transkun import TranskunObjective, TranskunObjectiveConfig
 
 OBJECTIVES: dict[str, tuple[type[Any], type[Objective]]] = {
     "autoregressive": (AutoregressiveObjectiveConfig, AutoregressiveObjective),
@@ -34,5 +35,6 @@ OBJECTIVES: dict[str, tuple[type[Any], type[Objective]]] = {
     "hpt_pedals": (HptPedalsConfig, HptPedals),
     "onsets_and_frames": (OnsetsAndFramesObjectiveConfig, OnsetsAndFramesObjective),
     "onsets_velocities": (OnsetsVelocitiesObjectiveConfig, OnsetsVelocitiesObjective),
+    "transkun": (TranskunObjectiveConfig, TranskunObjective),
     "swift": (SwiftObjectiveConfig, SwiftObjective),
 }
