@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import torch
 import toy_folder
+import toy_training
 from autoregressive_model import write_autoregressive
 from filled import filled_state
 from typer.testing import CliRunner
 
 from amtcli import catalog
 from amtcli.cli.models import app
-from amtcli.errors import ModelError
+from amtcli.errors import ModelError, TrainingError
 from amtcli.model_folder import read_config, write_model
+from amtcli.training.export import make_exporter
+from amtcli.training.loop import Companions, Listener, TrainOptions, train
 
 RUNNER = CliRunner()
 PARITY = Path(__file__).parent / "data" / "parity" / "autoregressive.npz"
@@ -144,6 +147,35 @@ def test_import_makes_a_model_that_the_catalog_lists(data, tmp_path):
     entry = next(e for e in json.loads(run("list", "--json").stdout) if e["name"] == "live")
     assert entry["state"] == "imported"
     assert read_config(data / "live").decoder["label_shift_frames"] == 2
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """The folder of a run of 12 steps."""
+    for registry, entry in toy_training.entries():
+        monkeypatch.setitem(registry, "toy", entry)
+    recipe = toy_training.write_recipe(tmp_path)
+    pack, run_folder = toy_training.write_pack(tmp_path / "pack"), tmp_path / "run"
+    learnt = pack.split("train")
+    companions = Companions(None, make_exporter(recipe, [pack], learnt, run_folder), Listener())
+    train(recipe, learnt, TrainOptions(run_folder, "cpu", n_workers=0), companions)
+    return run_folder
+
+
+def test_export_makes_a_model_that_the_catalog_lists(trained, data):
+    result = run("export", str(trained), "--as", "learnt")
+    assert result.stdout == f"{data / 'learnt'}\n"
+    assert "learnt, as it was after 12 steps" in result.stderr
+    entry = next(e for e in json.loads(run("list", "--json").stdout) if e["name"] == "learnt")
+    assert (entry["version"], entry["state"]) == ("12", "imported")
+
+
+def test_export_writes_to_a_folder(trained, tmp_path):
+    result = run("export", str(trained), "-o", str(tmp_path / "out"), "--weights", "last")
+    assert result.stdout == f"{tmp_path / 'out'}\n"
+    assert read_config(tmp_path / "out").provenance.name == "toy"
+    with pytest.raises(TrainingError, match="is no run"):
+        run("export", str(tmp_path / "out"))
 
 
 def test_listing_as_a_program_imports_no_torch(data):

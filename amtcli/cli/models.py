@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,15 @@ from amtcli.errors import ModelError
 if TYPE_CHECKING:
     from amtcli.model_folder import ModelConfig
 
-app = typer.Typer(help="List, pull, import and look at models.", no_args_is_help=True)
+app = typer.Typer(help="List, pull, import, export and look at models.", no_args_is_help=True)
+
+
+class Weights(str, Enum):
+    """Which weights of a training to export."""
+
+    BEST = "best"
+    LAST = "last"
+
 
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="A name that `amt models list` prints.")]
@@ -112,6 +121,46 @@ def import_(
         f"amt transcribe song.wav --model {imported.name}"
     )
     typer.echo(imported.folder)
+
+
+@app.command()
+def export(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The folder that `amt train` wrote to.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FOLDER",
+            help="Where to write it. Without it: among the models that --model knows by name.",
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="NAME",
+            help="What to call the model. Without it: its recipe.",
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        Weights,
+        typer.Option(help="The best that was measured, or those of the last state saved."),
+    ] = Weights.BEST,
+) -> None:
+    """Make a model of a training, finished or not, and print its folder.
+
+    The card tells what happened: data, protocol, seed, steps, scores.
+    """
+    from amtcli.training.export import export_run
+
+    exported = export_run(run, out, name, weights.value)
+    say(f"amt: {exported.name}, as it was after {exported.step} steps")
+    typer.echo(exported.folder)
 
 
 @app.command()

@@ -146,15 +146,15 @@ def export_run(
         config, tensors = _last(run, recipe, data)
     else:
         if not (run / MODEL_FOLDER).is_dir():
-            raise TrainingError(
-                f"{run / MODEL_FOLDER} is gone; --weights last will do"
-            )
+            raise TrainingError(f"{run / MODEL_FOLDER} is gone; --weights last will do")
         model = load_model(run / MODEL_FOLDER)
         config, tensors = model.config, _tensors(model.front_end, model.network)
     config = _named(config, name or recipe.about.name)
     if folder is None:
         folder = data_folder() / config.provenance.name
-        _refuse_taken(config.provenance.name)
+        _refuse_taken(config.provenance.name, folder, shipped_folder() / config.provenance.name)
+    else:
+        _refuse_taken(config.provenance.name, folder)
     write_model(folder, config, tensors, _card(run, recipe, data, config, _count(tensors)))
     return Exported(config.provenance.name, folder, int(config.provenance.steps))
 
@@ -196,12 +196,13 @@ def _named(config: ModelConfig, name: str) -> ModelConfig:
     return dataclasses.replace(config, provenance=provenance)
 
 
-def _refuse_taken(name: str) -> None:
-    for folder in (shipped_folder() / name, data_folder() / name):
+def _refuse_taken(name: str, *folders: Path) -> None:
+    """Refuse to put a model where another is."""
+    for folder in folders:
         if folder.exists():
             raise UsageError(
-                f"there is a model {name} already, in {folder}: choose another name with --as, "
-                "or a folder with -o"
+                f"{folder} is there already: choose another name than {name} with --as, or "
+                "another folder with -o"
             )
 
 

@@ -1,0 +1,104 @@
+"""Cards say what happened, whatever their facts are."""
+
+from dataclasses import asdict, replace
+
+import pytest
+import toy_training
+
+from amtcli.training.card import (
+    CardFacts,
+    CurvePoint,
+    PackFacts,
+    SplitFacts,
+    data_words,
+    protocol_words,
+    thinned,
+    write_card,
+)
+
+PACKS = (
+    PackFacts("maestro", "maestro", {"train": SplitFacts(962, 159.2), "test": SplitFacts(177, 20)}),
+    PackFacts("mine", "pairs", {"validation": SplitFacts(1, 0.25)}),
+)
+
+
+def curve(*steps):
+    return [CurvePoint(step, {"onset_f1": step / 1000, "frame_f1": step / 2000}) for step in steps]
+
+
+@pytest.fixture
+def facts(tmp_path):
+    recipe = asdict(toy_training.write_recipe(tmp_path))
+    return CardFacts(
+        name="mine",
+        n_parameters=1234567,
+        recipe=recipe,
+        decoder={"kind": "toy"},
+        packs=PACKS,
+        step=600,
+        last_step=800,
+        hours=1.5,
+        surroundings={"Device": "cpu (2 threads)", "PyTorch": "2.13|x"},
+        curve=curve(200, 400, 600, 800),
+        scores={"onset_f1": 0.6, "frame_f1": 0.3},
+    )
+
+
+def test_a_card_holds_every_fact(facts):
+    card = write_card(facts)
+    for line in (
+        "# mine",
+        "| Size | 1,234,567 parameters |",
+        "| Weights | those after step 600, averaged exponentially (0.9) |",
+        "| maestro | train | 962 | 159.20 |",
+        "| mine | validation | 1 | 0.25 |",
+        "| Seed | 7 |",
+        "| Steps | 800 of 12 |",
+        "| Time | 1.50 h |",
+        "| Optimiser | adamw, learning rate 0.01, schedule one_cycle |",
+        "| PyTorch | 2.13\\|x |",
+        "| onset_f1 | 0.6000 |",
+        "| step | onset_f1 | frame_f1 |",
+        "| 800 | 0.8000 | 0.4000 |",
+    ):
+        assert f"\n{line}\n" in f"\n{card}", line
+    assert "`amt evaluate REFERENCES --model mine`" in card.replace("\n", " ")
+    assert card.endswith("## Licence\n\nMIT\n")
+    assert "## Decoder" not in card
+
+
+def test_a_card_says_which_settings_were_chosen(facts):
+    thresholds = {"onset_threshold": (0.25, 0.5), "shortest_frames": (1.0,)}
+    recipe = dict(facts.recipe)
+    recipe["validation"] = {**recipe["validation"], "thresholds": thresholds}
+    decoder = {"kind": "frames", "onset_threshold": 0.25, "shortest_frames": 1}
+    card = write_card(replace(facts, recipe=recipe, decoder=decoder))
+    assert "| `onset_threshold` | 0.25 | 0.25, 0.5 |\n| `shortest_frames` | 1 | 1 |" in card
+
+
+def test_a_card_without_scores_has_no_curve(facts):
+    card = write_card(replace(facts, scores={}, curve=[]))
+    assert "Not validated while it was trained." in card
+    assert "| step |" not in card
+
+
+def test_data_and_protocol_in_words(facts):
+    assert data_words(PACKS) == (
+        "maestro (maestro): 962 recordings, 159.2 h; mine (pairs): 0 recordings, 0.0 h"
+    )
+    words = protocol_words(facts.recipe)
+    assert "windows of 0.4 s without augmentation, 8 per step" in words
+    assert "(all recordings, whole), measured every 6 steps" in words
+    recipe = dict(facts.recipe, augmentation={"gain": 1})
+    recipe["validation"] = {**recipe["validation"], "n_recordings": 5, "excerpt_s": 20.5}
+    words = protocol_words(recipe)
+    assert "with augmentation" in words
+    assert "(5 recordings, the first 20.5 s of each)" in words
+
+
+def test_long_curves_keep_their_ends_and_the_best():
+    points = curve(*range(100, 10_100, 100))
+    steps = [point.step for point in thinned(points, 4900, 5)]
+    assert steps == [100, 2600, 4900, 5100, 7500, 10_000]
+    assert [p.step for p in thinned(points[:3], 200, 5)] == [100, 200, 300]
+    assert thinned([], 200, 5) == []
