@@ -26,6 +26,9 @@ from amtcli.training.recipe import differences
 
 FORMAT = 1
 
+# What torch.load raises, depending on where a file ceases to make sense.
+_DAMAGE = (OSError, RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError)
+
 
 @dataclass
 class Progress:
@@ -97,10 +100,14 @@ def read_state(path: Path, recipe: bytes, data: str) -> dict[str, Any]:
     Raises TrainingError when it is missing, damaged or of another training.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
     except OSError as error:
         raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
-    except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+    try:
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(content), map_location="cpu", weights_only=True
+        )
+    except _DAMAGE as error:
         raise TrainingError(f"{path} is damaged, or no state of a training") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise TrainingError(f"{path} is no state of a training that this amt can continue")
