@@ -139,6 +139,8 @@ def _options(sound: Path) -> list[str]:
         "synth.polyphony": _MOST_VOICES,
         "synth.dynamic-sample-loading": 1,
         "synth.lock-memory": 0,
+        # Else it plays on with one of the system's when it cannot read the one that was given.
+        "synth.default-soundfont": "",
         "synth.sample-rate": _SYNTHESIS_RATE_HZ,
         "audio.file.type": "wav",
         "audio.file.format": "float",
