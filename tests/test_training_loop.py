@@ -233,7 +233,7 @@ def test_a_finished_run_says_again_what_it_reached(tmp_path, recordings):
 
 
 def test_an_unknown_metric_is_named_with_those_that_are_known(tmp_path, recordings):
-    with pytest.raises(UsageError, match="metric 'f1'.*onset_f1"):
+    with pytest.raises(UsageError, match=r"metric 'f1'.*onset_f1"):
         run(tmp_path, recordings, "validation.metric=f1", validator=Scores(0.5))
 
 
