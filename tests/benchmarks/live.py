@@ -39,7 +39,7 @@ def main():
     head = ["settings", "latency", "hop", "median", "99th percentile", "maximum"]
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for name, path in settings_files().items():
-        model = random_model(name, path) if name.startswith(tuple(sys.argv[1:] or [""])) else None
+        model = random_model(path) if name.startswith(tuple(sys.argv[1:] or [""])) else None
         if model is None or latency_s(model) is None:
             continue
         times_ms = hop_times_ms(model)

@@ -76,7 +76,7 @@ def latency(model):
 
 
 def row(name, path, options):
-    model = random_model(name, path)
+    model = random_model(path)
     samples = demo(model.front_end.sample_rate_hz, model.front_end.mono)
     benchmark = Benchmark(model, samples)
     parts = (model.front_end, model.network)

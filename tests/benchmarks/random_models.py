@@ -1,7 +1,5 @@
 """Shipped models and recipes with random weights: every network, without training or download."""
 
-from pathlib import Path
-
 import torch
 
 from amtcli.catalog import shipped_folder
@@ -28,29 +26,34 @@ def settings_files():
     }
 
 
-def random_model(name, path):
+def read_settings(path, smaller=None):
+    """Read the tables that models and recipes have in common; ``smaller`` changes [network]."""
+    tables = read_toml(path)
+    return ModelConfig(
+        format=1,
+        network=tables["network"] | (smaller or {}),
+        front_end=tables["front_end"],
+        window=from_table(WindowConfig, tables["window"], "window", path),
+        decoder=tables["decoder"],
+        precision=from_table(Precision, tables["precision"], "precision", path),
+        weights=StoredWeights("weights.safetensors", "", "float32"),
+        provenance=Provenance("random", "0", "random weights", "none", "none", 0, 0, {}, "none"),
+    )
+
+
+def random_model(path):
     """Build a model in evaluation mode that finds hardly any note, as between the notes of music.
 
     Of Transkun not one interval scores above silence, so its heads for intervals have nothing to
     do; with its own weights they take 3 % of the time.
     """
-    tables = read_toml(path)
-    config = ModelConfig(
-        format=1,
-        network=tables["network"],
-        front_end=tables["front_end"],
-        window=from_table(WindowConfig, tables["window"], "window", path),
-        decoder=tables["decoder"],
-        precision=from_table(Precision, tables["precision"], "precision", path),
-        weights=StoredWeights("none", "", "float32"),
-        provenance=Provenance(path.stem, "random", name, "none", "none", 0, 0, {}, "none"),
-    )
+    config = read_settings(path)
     torch.manual_seed(0)
     front_end = _made(FRONT_ENDS, config.front_end, "kind", path).eval()
     network = _made(ARCHITECTURES, config.network, "architecture", path).eval()
     with torch.no_grad():
         _quieten(network)
-    return Model(config, Path(name), front_end, network)
+    return Model(config, path.parent, front_end, network)
 
 
 def _made(registry, table, key, path):

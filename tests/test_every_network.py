@@ -1,0 +1,50 @@
+"""Every network from its recipe's settings, as a model folder, through ``amt transcribe``."""
+
+from pathlib import Path
+
+import pytest
+import soundfile
+from autoregressive_model import fill
+from benchmarks.random_models import read_settings
+from filled import audio
+from typer.testing import CliRunner
+
+from amtcli.cli import app
+from amtcli.midi import read_performance
+from amtcli.model_folder import outline_model, write_model
+from amtcli.tables import read_toml
+from amtcli.training.recipe import RECIPES_FOLDER
+
+# Sizes that take a test no time; a network that is not here is taken as its recipe has it.
+SMALL = {
+    "autoregressive": {"conv_complexity": 2, "lstm_complexity": 1},
+    "hcqt_hppnet": {"base_channels": 4, "lstm_width": 4},
+    "hppnet": {"width": 8},
+    "hpt": {"conv_channels": [4, 4, 4, 4], "dense_width": 16, "recurrent_width": 8},
+    "onsets_and_frames": {"complexity": 2},
+    "onsets_velocities": {"n_stem_modules": 1, "n_onset_modules": 1, "head_width": 16},
+}
+RECIPES = sorted(RECIPES_FOLDER.glob("*.toml"))
+
+
+def write_random_model(folder, recipe):
+    architecture = read_toml(recipe)["network"]["architecture"]
+    config = read_settings(recipe, SMALL.get(architecture))
+    outline = outline_model(config, folder)
+    network = fill(outline.network.to_empty(device="cpu"))
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors |= {f"front_end.{n}": t for n, t in outline.front_end.state_dict().items()}
+    write_model(folder, config, tensors)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_two_seconds_become_midi(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_random_model(Path("model"), recipe)
+    soundfile.write("tones.wav", audio(32000), 16000)
+    words = "tones.wav -o tones.mid --model ./model --offline --device cpu"
+    result = CliRunner().invoke(app, ["transcribe", *words.split()])
+    assert result.exit_code == 0, result.stderr
+    played = read_performance(Path("tones.mid"))
+    assert len(played.notes) > 50 or played.pedals
+    assert all(21 <= note.pitch <= 108 and note.offset_s > note.onset_s for note in played.notes)
