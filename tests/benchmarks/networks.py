@@ -1,6 +1,6 @@
 """Every network: parameters, multiply-adds, speed and latency, as a Markdown table.
 
-    python -m tests.benchmarks.networks [--threads N ...] [--seconds S] [NAME ...]
+    python -m tests.benchmarks.networks [NAME ...] [--threads N ...] [--seconds S]
 
 NAME begins like the names in the table, such as models/ or recipes/hpt; without one, all shipped
 models and recipes are built, with random weights. Multiply-adds are those of front-end, network
