@@ -98,7 +98,15 @@ class TestSynthesiser:
         peak_hz = np.argmax(np.abs(np.fft.rfft(part, 2**20))) * RATE_HZ / 2**20
         assert 1200 * np.log2(peak_hz / ROOT_HZ) == pytest.approx(-20.0, abs=0.2)
 
-    def test_a_program_that_is_not_there_is_named(self, tmp_path):
+    @pytest.mark.parametrize(("there", "wanted"), [(0, 5), (5, 0)])
+    def test_a_program_that_is_not_there_is_named(self, tmp_path, there, wanted):
+        file = tmp_path / "sine.sf2"
+        file.write_bytes(soundfont(program=there))
+        assert open_instrument(file, there).name == f"sine:{there}"
+        with pytest.raises(DataError, match=f"program {wanted}.*; choose another one"):
+            open_instrument(file, wanted)
+
+    def test_a_file_that_is_no_soundfont_is_named(self, tmp_path):
         file = tmp_path / "none.sf2"
         file.write_bytes(b"no SoundFont at all")
         with pytest.raises(DataError, match=r"fluidsynth cannot play .*none\.sf2"):

@@ -35,6 +35,8 @@ _BEND_STEPS = 8192
 _PROBE_PITCHES = range(24, 109, 6)
 _PROBE_STEP_S = 1.5
 _PROBE_LENGTH_S = 0.5
+_SUBSTITUTED = "Instrument not found on channel 0 "
+
 _AUDIBLE = 0.01  # of the note's loudest sample
 
 
@@ -74,7 +76,7 @@ def open_instrument(soundfont: Path, program: int) -> Instrument:
     delays_s = [_audible_after_s(audio, note) for note in notes]
     heard_s = [delay_s for delay_s in delays_s if delay_s is not None]
     if len(heard_s) < len(notes) / 2:
-        raise DataError(f"program {program} of {soundfont} makes no sound; choose another program")
+        raise DataError(f"program {program} of {soundfont} makes no sound; choose another one")
     return Instrument(soundfont, program, instrument.sha256, float(np.median(heard_s)))
 
 
@@ -112,7 +114,11 @@ def synthesise(midi: bytes, instrument: Instrument, sample_rate_hz: int) -> NDAr
         score.write_bytes(midi)
         command = [program, *_options(sound), str(instrument.soundfont), str(score)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-        # FluidSynth ends with 0 even when it could not read the SoundFont.
+        # FluidSynth ends with 0 in these cases, too, and plays on what it has.
+        if _SUBSTITUTED in done.stderr:
+            raise DataError(
+                f"{instrument.soundfont} has no program {instrument.program}; choose another one"
+            )
         if done.returncode or "error" in done.stderr or not sound.exists():
             reason = next((x for x in done.stderr.splitlines() if "error" in x), done.stderr)
             raise DataError(f"fluidsynth cannot play {instrument.soundfont}: {reason.strip()}")
