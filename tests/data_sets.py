@@ -28,17 +28,29 @@ def melody(seed=0, n_notes=6, step_s=0.25):
     return Performance(notes, (PedalSpan(0.2, 0.5, 64, 100),))
 
 
+def irregular(seed, n_notes=60):
+    """A performance whose rhythm repeats nowhere."""
+    rng = np.random.default_rng(seed)
+    onsets_s = 0.5 + np.cumsum(rng.uniform(0.08, 0.5, n_notes))
+    return Performance(
+        tuple(
+            Note(float(onset), float(onset) + 0.2, int(rng.integers(40, 90)), 70)
+            for onset in onsets_s
+        )
+    )
+
+
 def sound(performance, rate_hz=RATE_HZ, tail_s=0.3):
     """Decaying sines where the notes are, float64 within full scale."""
     end_s = max(note.offset_s for note in performance.notes) + tail_s
     time_s = np.arange(round(end_s * rate_hz)) / rate_hz
     samples = np.zeros(len(time_s))
     for note in performance.notes:
-        since_s = time_s - note.onset_s
-        heard = since_s >= 0
+        first = round(note.onset_s * rate_hz)
+        since_s = time_s[first : first + rate_hz] - note.onset_s  # the rest is below -50 dB
         frequency_hz = 440 * 2 ** ((note.pitch - 69) / 12)
-        tone = np.sin(2 * np.pi * frequency_hz * since_s[heard]) * np.exp(-6 * since_s[heard])
-        samples[heard] += 0.1 * note.velocity / 127 * tone
+        tone = np.sin(2 * np.pi * frequency_hz * since_s) * np.exp(-6 * since_s)
+        samples[first : first + rate_hz] += 0.1 * note.velocity / 127 * tone
     return samples
 
 
@@ -147,7 +159,7 @@ def make_pairs(folder, n=3, n_notes=6):
     return folder
 
 
-def make_mazurka(folder, audio=True):
+def make_mazurka(folder):
     """MazurkaBL: seven mazurkas with 2 to 4 recordings, and the two that are left out.
 
     Each has twelve beats, half a second apart, in bars of three. Dynamics: p from beat 4 on, ff
@@ -163,10 +175,10 @@ def make_mazurka(folder, audio=True):
             folder / "markings_dyn" / f"{mazurka}markings.csv",
             [["p", "con forza"], ["4", "9"], ["p", "ff"]],
         )
-        for number in numbers if audio else ():
+        for number in numbers:
             named = "pid9070b-09" if number == "pid9070b-01" else number
             place = Path("mazurka_audio", f"mazurka{mazurka[1:]}", f"{named}.wav")
-            write_audio(folder / place, sound(melody(1, n_notes=25)))
+            write_audio(folder / place, sound(melody(1, n_notes=25), 8000), 8000)
     return sizes
 
 

@@ -108,7 +108,12 @@ def verify(folder: Path, n_jobs: int | None, quiet: bool) -> int:
 def _cache(
     name: str, front_end: Mapping[str, Any], options: PackOptions, choice: PackChoice
 ) -> None:
-    from amtcli.datasets.features import cache_features, features_bytes
+    from amtcli.datasets.features import (
+        cache_features,
+        features_bytes,
+        features_key,
+        without_features,
+    )
     from amtcli.datasets.pack import open_pack
     from amtcli.datasets.packing import check_space
 
@@ -116,8 +121,9 @@ def _cache(
     pack = open_pack(folder)
     try:
         check_space(folder, features_bytes(pack, front_end))
-        total_s = sum(recording.duration_s for recording in pack.recordings)
-        bar = WorkBar(f"features of {name}", len(pack.recordings), total_s, quiet=choice.quiet)
+        missing = without_features(pack, features_key(front_end))
+        total_s = sum(recording.duration_s for recording in missing)
+        bar = WorkBar(f"features of {name}", len(missing), total_s, quiet=choice.quiet)
         with bar:
             key = cache_features(
                 pack, front_end, options.n_jobs, lambda done: bar.advance(done.duration_s)

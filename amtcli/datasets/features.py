@@ -55,10 +55,14 @@ def features_bytes(pack: Pack, front_end: Mapping[str, Any]) -> int:
     """
     builder = _builder(json.dumps(dict(front_end)))
     _check_can_be_cached(builder, pack.sample_rate_hz)
-    key = features_key(front_end)
-    missing = [each for each in pack.recordings if not each.features_file(key).is_file()]
+    missing = without_features(pack, features_key(front_end))
     n_frames = sum(each.n_samples // builder.hop_samples + 1 for each in missing)
     return n_frames * builder.silence.nbytes
+
+
+def without_features(pack: Pack, key: str) -> tuple[PackedRecording, ...]:
+    """Return the recordings that have no features of that front-end."""
+    return tuple(each for each in pack.recordings if not each.features_file(key).is_file())
 
 
 def cache_features(
@@ -68,6 +72,8 @@ def cache_features(
     on_cached: Callable[[PackedRecording], None] | None = None,
 ) -> str:
     """Compute the features of all recordings that have none yet; return their key.
+
+    ``on_cached`` hears of each of them as it is done.
 
     Raises UsageError and ModelError as `features_bytes`, AmtError where they cannot be written.
     """
@@ -82,7 +88,7 @@ def cache_features(
     about_file = features_folder(pack.folder, key) / _ABOUT_FILE
     write_atomically(about_file, (json.dumps(about) + "\n").encode())
     work = partial(_cache_recording, front_end_json=text, key=key)
-    for recording in map_unordered(work, pack.recordings, n_jobs):
+    for recording in map_unordered(work, without_features(pack, key), n_jobs):
         if on_cached is not None:
             on_cached(recording)
     return key
@@ -191,9 +197,8 @@ def _check_can_be_cached(builder: _Builder, sample_rate_hz: int) -> None:
 
 
 def _cache_recording(recording: PackedRecording, front_end_json: str, key: str) -> PackedRecording:
-    file = recording.features_file(key)
-    if not file.is_file():
-        write_atomically(file, _npy_bytes(_builder(front_end_json).features(recording)))
+    features = _builder(front_end_json).features(recording)
+    write_atomically(recording.features_file(key), _npy_bytes(features))
     return recording
 
 

@@ -114,11 +114,10 @@ def pack(
         results.append(packed)
         if on_packed is not None:
             on_packed(packed)
+    results.sort(key=lambda packed: packed.name)
     entries = tuple(packed.entry for packed in results if packed.entry is not None)
     rejected = {packed.name: packed.problem for packed in results if packed.problem is not None}
-    manifest = Manifest(
-        data_set.kind, options.sample_rate_hz, entries, dict(sorted(rejected.items()))
-    )
+    manifest = Manifest(data_set.kind, options.sample_rate_hz, entries, rejected)
     write_manifest(folder, manifest)
     return manifest
 

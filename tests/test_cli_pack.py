@@ -1,0 +1,162 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from data_sets import (
+    irregular,
+    make_maestro,
+    make_maps,
+    make_mazurka,
+    make_pairs,
+    make_smd,
+    sound,
+    write_audio,
+    write_midi,
+)
+from typer.testing import CliRunner
+
+from amtcli.cli import app
+from amtcli.datasets.features import features_key
+from amtcli.datasets.pack import open_pack
+from amtcli.tables import read_toml
+from amtcli.training.recipe import find_recipe
+
+RUNNER = CliRunner()
+
+
+def amt(*words):
+    return RUNNER.invoke(app, ["pack", *map(str, words)])
+
+
+def splits(folder):
+    pack = open_pack(folder)
+    return {split: len(pack.split(split)) for split in ("train", "validation", "test")}
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def test_maestro(tmp_path):
+    make_maestro(tmp_path / "maestro")
+    result = amt("maestro", tmp_path / "maestro", "-o", tmp_path / "pack", "-j", 1)
+    assert result.exit_code == 0, result.output
+    assert splits(tmp_path / "pack") == {"train": 2, "validation": 1, "test": 1}
+    assert "4 recordings; 7 s of audio to pack: 0.00 GB of" in result.output
+    assert "train 2 (0.0 h), validation 1 (0.0 h), test 1 (0.0 h)" in result.output
+
+
+def test_maps_without_the_test_compositions(tmp_path):
+    make_maps(tmp_path / "maps")
+    (tmp_path / "list").write_text("chpn-p7\n")
+    options = ["--exclude-compositions", tmp_path / "list", "--validation-instrument", "SptkBGCl"]
+    result = amt("maps", tmp_path / "maps", "-o", tmp_path / "pack", "-j", 1, *options)
+    assert result.exit_code == 0, result.output
+    assert splits(tmp_path / "pack") == {"train": 2, "validation": 2, "test": 3}
+
+
+def test_saarland_to_train_on(tmp_path):
+    make_smd(tmp_path / "smd")
+    result = amt("smd", tmp_path / "smd", "-o", tmp_path / "pack", "-j", 1, "--split", "train")
+    assert result.exit_code == 0, result.output
+    assert splits(tmp_path / "pack") == {"train": 3, "validation": 0, "test": 0}
+
+
+def test_mazurkas_with_audio_elsewhere(tmp_path):
+    make_mazurka(tmp_path / "data")
+    (tmp_path / "data/mazurka_audio").rename(tmp_path / "audio")
+    words = ["mazurka", tmp_path / "data", "-o", tmp_path / "pack", "-j", 1, "--fold", 4]
+    result = amt(*words)
+    assert result.exit_code == 4
+    assert "holds no audio called pid" in result.output
+    result = amt(*words, "--audio", tmp_path / "audio", "--sample-rate", 8000)
+    assert result.exit_code == 0, result.output
+    counts = splits(tmp_path / "pack")
+    assert all(counts.values())
+    assert sum(counts.values()) == len(list((tmp_path / "audio").rglob("*.wav"))) - 3 - 4
+
+
+def test_bad_pairs_give_their_reason_and_exit_code_1(tmp_path):
+    make_pairs(tmp_path / "pairs")
+    (tmp_path / "pairs/take1.wav").write_bytes(b"nonsense")
+    result = amt("pairs", tmp_path / "pairs", "-o", tmp_path / "pack", "-j", 1, "-q")
+    assert result.exit_code == 1
+    assert "amt: take1 is left out: " in result.output
+    assert "is not audio in a known format" in result.output
+    assert len(open_pack(tmp_path / "pack").recordings) == 2
+
+
+def test_verify_tells_what_was_damaged(tmp_path):
+    make_pairs(tmp_path / "pairs")
+    amt("pairs", tmp_path / "pairs", "-o", tmp_path / "pack", "-j", 1)
+    result = amt("verify", tmp_path / "pack", "-j", 1)
+    assert result.exit_code == 0
+    assert "3 of 3 recordings" in result.output
+    (tmp_path / "pack/recordings/take1.h5").unlink()
+    result = amt("verify", tmp_path / "pack", "-j", 1)
+    assert result.exit_code == 1
+    assert "amt: take1: " in result.output
+    assert "2 of 3 recordings" in result.output
+
+
+def test_features_of_a_recipe(tmp_path):
+    make_pairs(tmp_path / "pairs", n=1)
+    words = ["pairs", tmp_path / "pairs", "-o", tmp_path / "pack", "-j", 1]
+    result = amt(*words, "--features", "onsets-and-frames")
+    assert result.exit_code == 0, result.output
+    key = features_key(read_toml(find_recipe("onsets-and-frames"))["front_end"])
+    (recording,) = open_pack(tmp_path / "pack").recordings
+    assert recording.read_features(key, 0, 7).shape == (7, 229)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["pairs", "{0}/none", "-o", "{0}/pack"], 2, "none is no folder"),
+        (["pairs", "{0}/pairs", "-o", "{0}/pack", "--features", "no-model"], 2, "neither a recipe"),
+        (["maestro", "{0}/pairs", "-o", "{0}/pack"], 4, "holds no maestro-v"),
+        (["pairs", "{0}/pairs", "-o", "{0}/pairs/take0.wav/pack"], 1, "cannot be written"),
+        (["verify", "{0}/pairs"], 1, "is no pack"),
+    ],
+)
+def test_mistakes_are_one_line_and_nothing_is_done(tmp_path, words, code, message):
+    make_pairs(tmp_path / "pairs", n=1)
+    result = amt(*(word.format(tmp_path) for word in words))
+    assert result.exit_code == code
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "pack").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_killed_and_begun_again_it_leaves_an_equal_pack(tmp_path):
+    source = tmp_path / "source"
+    for number in range(12):
+        performance = irregular(number, n_notes=30)
+        write_audio(source / f"take{number:02}.wav", sound(performance, 44_100), 44_100)
+        write_midi(source / f"take{number:02}.mid", performance)
+    command = [sys.executable, "-m", "amtcli", "pack", "pairs", str(source), "-o"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    begun = subprocess.Popen([*command, tmp_path / "killed", "-j", "2"], env=environment)
+    recordings = tmp_path / "killed/recordings"
+    end_s = time.monotonic() + 60
+    while not (recordings.is_dir() and len(list(recordings.glob("take*.h5"))) >= 2):
+        assert begun.poll() is None
+        assert time.monotonic() < end_s
+        time.sleep(0.005)
+    begun.kill()
+    begun.wait()
+    assert not (tmp_path / "killed/manifest.json").exists()
+    for folder in ("killed", "whole"):
+        subprocess.run([*command, tmp_path / folder, "-j", "1"], env=environment, check=True)
+    killed, whole = contents(tmp_path / "killed"), contents(tmp_path / "whole")
+    assert killed == whole
+    assert len(json.loads(whole["manifest.json"])["recordings"]) == 12
