@@ -100,6 +100,14 @@ CHECKPOINTS = {
     "onsets-velocities": lambda: filled_state(stored_shapes("onsets_velocities")),
     "transkun": transkun,
 }
+HEAR_WHOLE_WINDOWS = {
+    "hcqt_hppnet",
+    "hppnet",
+    "hpt",
+    "onsets_and_frames",
+    "onsets_velocities",
+    "transkun",
+}
 N_PARAMETERS = {
     "hcqt-hppnet": "268,324",
     "hpt": "34,080,055",
@@ -119,6 +127,7 @@ def test_every_origin_becomes_a_model_that_loads(data, tmp_path, name):
     assert card.startswith(f"# {name}\n")
     assert ORIGINS[name.replace("-", "_")].home in card
     assert N_PARAMETERS.get(name, "parameters") in card
+    assert ORIGINS[name.replace("-", "_")].hears in " ".join(card.split())
     assert max(map(len, card.splitlines())) < 140
     states = {entry.name: entry.state for entry in list_models()}
     assert states[name] == "imported"
@@ -138,6 +147,17 @@ def test_published_weights_get_the_settings_of_the_shipped_model(shared_data, da
         assert getattr(found, table) == getattr(shipped, table)
     assert found.model_id == "tiny 7a1835fa"
     assert "151,172 parameters" in (imported.folder / "README.md").read_text()
+
+
+def test_cards_of_shipped_models_say_where_the_whole_window_is_heard():
+    folders = [path.parent for path in shipped_folder().glob("*/model.toml")]
+    architectures = {folder: read_config(folder).network["architecture"] for folder in folders}
+    concerned = [folder for folder in folders if architectures[folder] in HEAR_WHOLE_WINDOWS]
+    assert len(concerned) >= 2
+    for folder in concerned:
+        card = " ".join((folder / "README.md").read_text(encoding="utf-8").split())
+        assert "Its answer depends on the whole window" in card
+        assert "`model.toml` fixes the length" in card
 
 
 def test_transkun_gets_the_settings_of_the_shipped_model():
