@@ -1,9 +1,11 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from data_sets import (
@@ -117,6 +119,15 @@ def test_features_of_a_recipe(tmp_path):
     assert recording.read_features(key, 0, 7).shape == (7, 229)
 
 
+def test_a_full_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    make_pairs(tmp_path / "pairs")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    result = amt("pairs", tmp_path / "pairs", "-o", tmp_path / "pack", "-j", 1)
+    assert result.exit_code == 2
+    assert "needs 0.0 GB, and 0.0 GB are free there" in result.output
+    assert not (tmp_path / "pack").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -139,8 +150,8 @@ def test_mistakes_are_one_line_and_nothing_is_done(tmp_path, words, code, messag
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_killed_and_begun_again_it_leaves_an_equal_pack(tmp_path):
     source = tmp_path / "source"
-    for number in range(12):
-        performance = irregular(number, n_notes=30)
+    for number in range(8):
+        performance = irregular(number, n_notes=20)
         write_audio(source / f"take{number:02}.wav", sound(performance, 44_100), 44_100)
         write_midi(source / f"take{number:02}.mid", performance)
     command = [sys.executable, "-m", "amtcli", "pack", "pairs", str(source), "-o"]
@@ -159,4 +170,4 @@ def test_killed_and_begun_again_it_leaves_an_equal_pack(tmp_path):
         subprocess.run([*command, tmp_path / folder, "-j", "1"], env=environment, check=True)
     killed, whole = contents(tmp_path / "killed"), contents(tmp_path / "whole")
     assert killed == whole
-    assert len(json.loads(whole["manifest.json"])["recordings"]) == 12
+    assert len(json.loads(whole["manifest.json"])["recordings"]) == 8

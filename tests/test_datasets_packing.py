@@ -1,9 +1,11 @@
 import os
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile as sf
 from data_sets import (
     RATE_HZ,
     irregular,
@@ -182,6 +184,22 @@ def test_suspect_pairs_are_kept_where_that_is_wanted_and_only_there(tmp_path):
     patient = PackOptions(longest_lag_s=0.5)
     manifest = pack_pairs(tmp_path / "source", tmp_path / "pack", patient)
     assert [each.name for each in manifest.recordings] == ["shifted", "take0"]
+
+
+def test_what_was_cut_to_full_scale_is_told(tmp_path):
+    source = make_pairs(tmp_path / "source", n=1)
+    loud = sound(melody())
+    loud[[100, 200, 300]] = 1.5, -1.5, 1.0
+    sf.write(source / "take0.wav", loud, RATE_HZ, subtype="FLOAT")
+    (entry,) = pack_pairs(source, tmp_path / "pack").recordings
+    assert entry.notices == ("2 samples beyond full scale were cut to it",)
+    assert read_manifest(tmp_path / "pack").recordings[0].notices == entry.notices
+
+
+def test_packing_without_h5py_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(UsageError, match=r"packs need h5py; pip install 'amtcli\[train\]'"):
+        pack_pairs(make_pairs(tmp_path / "source", n=1), tmp_path / "pack")
 
 
 def test_a_folder_with_another_pack_is_refused(tmp_path):

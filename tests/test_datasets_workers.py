@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -35,8 +36,16 @@ def die(number):
 
 
 def say_who_and_sleep(folder):
-    with open(os.path.join(folder, str(os.getpid())), "w"):  # noqa: PTH118, PTH123
-        time.sleep(60)
+    mark = Path(folder, str(os.getpid()))
+    mark.touch()
+    time.sleep(60)
+    mark.unlink()
+
+
+def answer_or_sleep(folder):
+    if folder:
+        say_who_and_sleep(folder)
+    return folder
 
 
 def test_results_come_from_other_processes():
@@ -61,6 +70,16 @@ def test_a_killed_worker_is_told():
         list(map_unordered(die, range(4), 2))
 
 
+def test_what_nobody_waits_for_is_given_up(tmp_path):
+    results = map_unordered(answer_or_sleep, ["", str(tmp_path), str(tmp_path)], 2)
+    assert next(results) == ""
+    wait_for(lambda: any(tmp_path.iterdir()))
+    results.close()
+    marks = list(tmp_path.iterdir())
+    assert marks  # they would be gone if it had waited
+    assert not any(is_alive(int(mark.name)) for mark in marks)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_workers_end_with_a_killed_parent(tmp_path):
     script = tmp_path / "run.py"
@@ -81,8 +100,8 @@ def is_alive(pid):
     except ProcessLookupError:
         return False
     try:
-        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+        status = Path(f"/proc/{pid}/stat").read_text()
+        return status.rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
 

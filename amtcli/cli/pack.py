@@ -103,10 +103,11 @@ def maestro(
 ) -> None:
     """Pack MAESTRO, version 1, 2 or 3, with its own splits.
 
-    SOURCE holds maestro-v*.csv or .json. Audio may have been converted, to flac for example.
+    SOURCE holds maestro-v*.csv or .json. Audio may have been converted, for
+    example to flac.
 
-    The same command goes on where it was interrupted. Exit code 1: some recordings are left out,
-    each with the reason; the others are packed.
+    The same command goes on where it was interrupted. Exit code 1: some
+    recordings are left out, each with the reason; the others are packed.
     """
     from amtcli.datasets.maestro import find_maestro
 
@@ -154,11 +155,11 @@ def maps(
 ) -> None:
     """Pack MAPS: the Disklavier's recordings (ENSTDk) are the test, the others train.
 
-    SOURCE is the original folder (wav with .mid and .txt) or holds audio with .tsv, named
-    COMPOSITION_PIANO.
+    SOURCE is the original folder (wav with .mid and .txt), or holds audio
+    with .tsv, named COMPOSITION_PIANO.
 
-    The same command goes on where it was interrupted. Exit code 1: some recordings are left out,
-    each with the reason; the others are packed.
+    The same command goes on where it was interrupted. Exit code 1: some
+    recordings are left out, each with the reason; the others are packed.
     """
     from amtcli.datasets.maps import MapsOptions, find_maps, read_compositions
 
@@ -189,8 +190,8 @@ def smd(
 ) -> None:
     """Pack the Saarland Music Data: audio and MIDI in one folder or several. All are for testing.
 
-    The same command goes on where it was interrupted. Exit code 1: some recordings are left out,
-    each with the reason; the others are packed.
+    The same command goes on where it was interrupted. Exit code 1: some
+    recordings are left out, each with the reason; the others are packed.
     """
     from amtcli.datasets.pairs import find_smd
 
@@ -229,11 +230,11 @@ def mazurka(
 ) -> None:
     """Pack MazurkaBL: beats, downbeats and dynamics of Chopin's mazurkas, with your audio.
 
-    Folds keep a mazurka together and depend on the data set's files alone. Another --fold of the
-    same pack rewrites its list and no audio.
+    Folds keep a mazurka together and depend on the data set's files alone.
+    Another --fold of the same pack rewrites its list and no audio.
 
-    The same command goes on where it was interrupted. Exit code 1: some recordings are left out,
-    each with the reason; the others are packed.
+    The same command goes on where it was interrupted. Exit code 1: some
+    recordings are left out, each with the reason; the others are packed.
     """
     from amtcli.datasets.mazurka import find_mazurka
 
@@ -260,11 +261,12 @@ def pairs(
 ) -> None:
     """Pack any folder: audio, each with a .mid, .midi or .tsv of the same name.
 
-    What lies in a folder called train, validation or test is for that; the rest is for --split.
-    A .tsv has onset s, offset s, MIDI note and velocity, tab-separated.
+    What lies in a folder called train, validation or test is for that; the
+    rest is for --split. A .tsv has onset s, offset s, MIDI note and velocity,
+    separated by tabs.
 
-    The same command goes on where it was interrupted. Exit code 1: some recordings are left out,
-    each with the reason; the others are packed.
+    The same command goes on where it was interrupted. Exit code 1: some
+    recordings are left out, each with the reason; the others are packed.
     """
     from amtcli.datasets.pairs import find_pairs
 

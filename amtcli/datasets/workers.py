@@ -32,6 +32,7 @@ def map_unordered(
     if n_jobs == 1 or len(items) < 2:
         yield from map(function, items)
         return
+    others = multiprocessing.active_children()
     pool = ProcessPoolExecutor(
         min(n_jobs, len(items)),
         # Forking a process that has threads, as libraries start them, may block for ever.
@@ -46,8 +47,15 @@ def map_unordered(
             "a worker process was killed (out of memory?); the same command goes on, perhaps "
             "with fewer --jobs"
         ) from None
+    except BaseException:  # an error, an interruption, or nobody wants the rest
+        for worker in multiprocessing.active_children():
+            if worker not in others:
+                worker.terminate()
+        raise
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
+        # Interrupted programs end at once, and the pool's semaphores would be reported as lost.
+        del pool
 
 
 def _follow_parent() -> None:
