@@ -26,6 +26,7 @@ PEDAL_HEADS = ("pedal_offset", "pedal_frame")
 MIX_TIME_KERNEL = 5
 PEDAL_TIME_KERNEL, PEDAL_DILATIONS = 5, (1, 3)
 PEDAL_KEY_CHANNELS = 4
+GATHERED_FRAMES = 32
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,8 @@ class HarmonicGather(nn.Module):
     One matrix for each partial, and an offset for each key. Beyond the semitones there are zeros.
     """
 
+    columns: Tensor
+
     def __init__(self, n_in: int, config: SwiftConfig) -> None:
         super().__init__()
         self.partials = config.partials_semitones
@@ -160,13 +163,24 @@ class HarmonicGather(nn.Module):
         self.after = max(max(self.partials) + N_KEYS - config.n_semitones, 0)
         self.merge = Convolution(n_in * len(self.partials), config.n_channels, (1, 1), Lookahead(0))
         self.key_offset = nn.Parameter(torch.zeros(config.n_channels, 1, N_KEYS))
+        columns = torch.tensor(self.partials) + torch.arange(N_KEYS)[:, None] + self.before
+        self.register_buffer("columns", columns.flatten(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Gather, then rectify."""
-        x = F.pad(x, (self.before, self.after))
-        starts = [self.before + partial for partial in self.partials]
-        gathered = torch.cat([x[..., start : start + N_KEYS] for start in starts], dim=1)
-        return F.relu(self.merge(gathered) + self.key_offset.to(x.dtype))
+        if self.training:
+            merged = self.merge(self._gather(x))
+        else:
+            # What is gathered is large; a piece of it at a time stays in the processor's cache.
+            pieces = x.split(GATHERED_FRAMES, dim=2)
+            merged = torch.cat([self.merge(self._gather(piece)) for piece in pieces], dim=2)
+        return F.relu(merged + self.key_offset.to(x.dtype))
+
+    def _gather(self, x: Tensor) -> Tensor:
+        """Put the columns of a key's partials into its channels."""
+        columns = F.pad(x.permute(0, 2, 3, 1), (0, 0, self.before, self.after))
+        gathered = columns.index_select(2, self.columns)
+        return gathered.reshape(*x.shape[::2], N_KEYS, -1).permute(0, 3, 1, 2)
 
 
 class KeyMix(nn.Module):
