@@ -48,13 +48,14 @@ def test_a_card_holds_every_fact(facts):
     card = write_card(facts)
     for line in (
         "# mine",
+        "| | |\n|---|---|\n| Input | piano recordings of any length, resampled to 1000 Hz |",
         "| Size | 1,234,567 parameters |",
         "| Weights | those after step 600, averaged exponentially (0.9) |",
         "| maestro | train | 962 | 159.20 |",
         "| mine | validation | 1 | 0.25 |",
         "| Seed | 7 |",
         "| Steps | 800 of 12 |",
-        "| Time | 1.50 h |",
+        "| Time in steps | 1.5 h |",
         "| Optimiser | adamw, learning rate 0.01, schedule one_cycle |",
         "| PyTorch | 2.13\\|x |",
         "| onset_f1 | 0.6000 |",
@@ -74,6 +75,10 @@ def test_a_card_says_which_settings_were_chosen(facts):
     decoder = {"kind": "frames", "onset_threshold": 0.25, "shortest_frames": 1}
     card = write_card(replace(facts, recipe=recipe, decoder=decoder))
     assert "| `onset_threshold` | 0.25 | 0.25, 0.5 |\n| `shortest_frames` | 1 | 1 |" in card
+
+
+def test_short_trainings_are_told_in_minutes(facts):
+    assert "| Time in steps | 15.0 min |" in write_card(replace(facts, hours=0.25))
 
 
 def test_a_card_without_scores_has_no_curve(facts):

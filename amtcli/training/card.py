@@ -137,17 +137,14 @@ def _training_table(facts: CardFacts) -> str:
     rows = [
         ("Seed", str(facts.recipe["training"]["seed"])),
         ("Steps", f"{facts.last_step:,} of {facts.recipe['training']['steps']:,}"),
-        ("Time", f"{facts.hours:.2f} h"),
+        ("Time in steps", _duration_words(facts.hours)),
         ("Objective", str(facts.recipe["objective"]["kind"])),
         (
             "Optimiser",
             f"{optimiser['kind']}, learning rate {optimiser['learning_rate']:g}, "
             f"schedule {schedule['kind']}",
         ),
-        *(
-            (f"{name[0].upper()}{name[1:]}", str(value))
-            for name, value in facts.surroundings.items()
-        ),
+        *((name, str(value)) for name, value in facts.surroundings.items()),
     ]
     return _table(("", ""), rows)
 
@@ -203,13 +200,21 @@ def _decoder_section(facts: CardFacts) -> str:
     )
 
 
+def _duration_words(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
+
+
 def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)
+    lines = [_row(head), "|" + "---|" * len(head), *map(_row, rows)]
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "|" + "".join(f" {_escaped(cell)} |" if cell else " |" for cell in cells)
 
 
 def _escaped(cell: str) -> str:

@@ -219,7 +219,7 @@ def _card(run: Path, recipe: Recipe, data: RunData, config: ModelConfig, n_param
             decoder=config.decoder,
             packs=data.packs,
             step=step,
-            last_step=max([step, *(line["step"] for line in trained)]),
+            last_step=max([step, *(line["step"] for line in log)]),
             hours=(trained[-1]["elapsed_s"] if trained else 0.0) / 3600,
             surroundings={
                 word: started[name] for name, word in _SURROUNDINGS.items() if name in started
