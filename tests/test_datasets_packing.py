@@ -245,3 +245,18 @@ def test_a_disk_that_is_too_small_is_refused(tmp_path):
     assert check_space(tmp_path / "not" / "yet", 1000) > 1000
     with pytest.raises(UsageError, match=r"needs 1000000000.0 GB, and .* GB are free there"):
         check_space(tmp_path / "not" / "yet", 10**18)
+
+
+def test_real_recordings_pass_the_checks_in_place_and_not_on_another_piece(shared_data, tmp_path):
+    for folder, audio, labels in (
+        ("train", "chpn-p11_AkPnCGdD.opus", "chpn-p11_AkPnCGdD.tsv"),
+        ("test", "chpn-p14_ENSTDkAm.flac", "scn15_9_ENSTDkAm.tsv"),
+    ):
+        source = shared_data / "maps" / folder
+        shutil.copy(source / audio, tmp_path / audio)
+        shutil.copy(source / labels, (tmp_path / audio).with_suffix(".tsv"))
+    manifest = pack_pairs(tmp_path, tmp_path / "pack", PackOptions(keep_suspect=True))
+    right, wrong = manifest.recordings
+    assert right.lag_s == pytest.approx(0, abs=0.02)
+    assert right.notices == ()
+    assert wrong.notices[0].startswith(("its notes are not heard", "its labels go on to"))

@@ -14,7 +14,7 @@ from amtcli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from amtcli.datasets.pack import Manifest
-    from amtcli.datasets.packing import Packed, PackOptions
+    from amtcli.datasets.packing import Estimate, Packed, PackOptions
     from amtcli.datasets.source import DataSet
 
 
@@ -59,14 +59,8 @@ def carry_out(data_set: DataSet, choice: PackChoice) -> int:
     _say(choice, *data_set.notices)
     needed = estimate(data_set, choice.out, options)
     n_free = check_space(choice.out, needed.n_bytes)
+    _say(choice, _announcement(len(data_set.recordings), needed, n_free))
     total_s = sum(needed.durations_s.values())
-    n_there = len(data_set.recordings) - len(needed.durations_s)
-    there = f"{n_there} are there, " if n_there else ""
-    _say(
-        choice,
-        f"{len(data_set.recordings)} recordings; {there}{in_words(total_s)} of audio to pack: "
-        f"{needed.n_bytes / 1e9:.2f} GB of {n_free / 1e9:.0f} GB that are free",
-    )
     bar = WorkBar("packing", len(data_set.recordings), total_s, quiet=choice.quiet)
     with bar:
 
@@ -153,6 +147,15 @@ def _front_end(name: str) -> Mapping[str, Any]:
     if not isinstance(table, dict):
         raise UsageError(f"--features {name}: {recipe} has no table [front_end]")
     return table
+
+
+def _announcement(n_recordings: int, needed: Estimate, n_free_bytes: int) -> str:
+    n_there = n_recordings - len(needed.durations_s)
+    there = f"{n_there} are there, " if n_there else ""
+    return (
+        f"{n_recordings} recordings; {there}{in_words(sum(needed.durations_s.values()))} of audio "
+        f"to pack: {needed.n_bytes / 1e9:.2f} GB of {n_free_bytes / 1e9:.0f} GB that are free"
+    )
 
 
 def _summary(manifest: Manifest, folder: Path) -> str:

@@ -50,30 +50,35 @@ def find_mazurka(folder: Path, audio_folder: Path, fold: int) -> DataSet:
     columns = {mazurka: _recording_columns(mazurka, path) for mazurka, path in tables.items()}
     folds = assign_folds({mazurka: len(names) for mazurka, names in columns.items()})
     audio = _audio_by_number(audio_folder)
-    recordings = []
-    for mazurka, path in tables.items():
-        markings = folder / "markings_dyn" / f"{mazurka}markings.csv"
-        for column, number in columns[mazurka].items():
-            found = [file for file in audio.get(number, ()) if _may_be(file, mazurka)]
-            if not found:
-                continue
-            recordings.append(
-                SourceRecording(
-                    name=f"{mazurka}/{number}",
-                    split=_split(folds[mazurka], fold),
-                    group=mazurka,
-                    instrument="",
-                    audio=found[0],
-                    label_files=(path, markings),
-                    read_labels=partial(_read_labels, path, markings, column),
-                    problem=_ambiguous(found),
-                )
-            )
+    recordings = [
+        _recording(mazurka, number, found, (path, column), _split(folds[mazurka], fold))
+        for mazurka, path in tables.items()
+        for column, number in columns[mazurka].items()
+        if (found := [file for file in audio.get(number, ()) if _may_be(file, mazurka)])
+    ]
     if not recordings:
         raise NoInputError(f"{audio_folder} holds no audio called pid<number> as in {folder}")
     n_silent = sum(map(len, columns.values())) - len(recordings)
     notices = (f"{n_silent} recordings without audio are left out",) if n_silent else ()
     return DataSet("mazurka", folder, tuple(recordings), notices)
+
+
+def _recording(
+    mazurka: str, number: str, audio: list[Path], beats: tuple[Path, str], split: Split
+) -> SourceRecording:
+    """Describe a recording; ``beats`` is the table with its column."""
+    beat_file, column = beats
+    marking_file = beat_file.parent.parent / "markings_dyn" / f"{mazurka}markings.csv"
+    return SourceRecording(
+        name=f"{mazurka}/{number}",
+        split=split,
+        group=mazurka,
+        instrument="",
+        audio=audio[0],
+        label_files=(beat_file, marking_file),
+        read_labels=partial(_read_labels, beat_file, marking_file, column),
+        problem=f"there are {audio[0]} and {audio[1]}" if len(audio) > 1 else None,
+    )
 
 
 def _split(own_fold: int, test_fold: int) -> Split:
@@ -93,10 +98,6 @@ def _may_be(audio: Path, mazurka: str) -> bool:
     """Whether the folder of a recording, such as mazurka06-1, does not name another mazurka."""
     named = re.fullmatch(r"mazurka(\d+-\d+)", audio.parent.name)
     return named is None or f"M{named[1]}" == mazurka
-
-
-def _ambiguous(found: list[Path]) -> str | None:
-    return f"there are {found[0]} and {found[1]}" if len(found) > 1 else None
 
 
 def _recording_columns(mazurka: str, path: Path) -> dict[str, str]:
