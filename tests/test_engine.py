@@ -167,6 +167,26 @@ def test_precision_follows_request_model_and_device(
     assert engine.window.hop_samples == (100 if fast else 60)
 
 
+def test_each_recording_may_have_a_decoder_of_its_own(monkeypatch):
+    class Counter:
+        def __init__(self):
+            self.n_fed = 0
+
+        def feed(self, activations):
+            self.n_fed += 1
+            return []
+
+        def close(self):
+            return []
+
+    counters = {"a": Counter(), "b": Counter()}
+    engine = Engine(toy_model(monkeypatch), EngineOptions(device="cpu", batch_size=3))
+    recordings = [recording("a", clicks(1000, 5)), recording("b", clicks(30, 5))]
+    results = list(engine.transcribe(recordings, decoder_for=lambda r: counters[r.key]))
+    assert {key: counter.n_fed for key, counter in counters.items()} == {"a": 18, "b": 2}
+    assert [r.performance.notes for r in results] == [(), ()]
+
+
 def resident_bytes():
     pages = Path("/proc/self/statm").read_text().split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")

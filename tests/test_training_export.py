@@ -135,6 +135,16 @@ def test_a_model_that_was_never_measured_says_so(tmp_path):
     assert "Not validated" in (tmp_path / "run" / "model" / "README.md").read_text()
 
 
+def test_the_card_counts_parameters_and_no_statistics(tmp_path):
+    recipe = toy_training.write_recipe(tmp_path, "network.normalise=true")
+    pack = toy_training.write_pack(tmp_path / "pack")
+    export = make_exporter(recipe, [pack], pack.split("train"), tmp_path / "run")
+    tensors = {f"network.{k}": v for k, v in toy_network(recipe).state_dict().items()}
+    export(tensors, Moment(3, 60.0, None))
+    n_parameters = (20 * 16 + 16) + 2 * 16 + (16 * 88 + 88)
+    assert f"| {n_parameters:,} parameters |" in (tmp_path / "run/model/README.md").read_text()
+
+
 def toy_network(recipe):
     settings = {k: v for k, v in recipe.network.items() if k != "architecture"}
     return toy_training.ToyNetwork(toy_training.ToyNetworkConfig(**settings))
@@ -145,6 +155,6 @@ def test_a_model_keeps_the_decoder_that_reached_its_scores(tmp_path):
     pack = toy_training.write_pack(tmp_path / "pack")
     export = make_exporter(recipe, [pack], pack.split("train"), tmp_path / "run")
     tensors = {f"network.{k}": v for k, v in toy_network(recipe).state_dict().items()}
-    found = Validation({"onset_f1": 0.5}, {"kind": "toy", "threshold": 0.25})
-    export(tensors, Moment(3, 60.0, found))
-    assert read_config(tmp_path / "run" / "model").decoder == {"kind": "toy", "threshold": 0.25}
+    decoder = {"kind": "semi_crf", "sample_rate_hz": 1000, "hop_samples": 20}
+    export(tensors, Moment(3, 60.0, Validation({"onset_f1": 0.5}, decoder)))
+    assert read_config(tmp_path / "run" / "model").decoder == decoder

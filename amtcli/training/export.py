@@ -26,6 +26,7 @@ from amtcli.model_folder import (
     Provenance,
     StoredWeights,
     load_model,
+    outline_model,
     read_config,
     rewrite_config,
     write_model,
@@ -108,8 +109,7 @@ def make_exporter(
     def export(tensors: Mapping[str, Tensor], moment: Moment) -> None:
         _write_data(run, data)
         config = model_config(recipe, moment, data_words(data.packs))
-        card = _card(run, recipe, data, config, _count(tensors))
-        write_model(run / MODEL_FOLDER, config, tensors, card)
+        write_model(run / MODEL_FOLDER, config, tensors, _card(run, recipe, data, config))
 
     return export
 
@@ -117,9 +117,8 @@ def make_exporter(
 def complete_card(run: Path) -> None:
     """Write the card of ``RUN/model`` anew, with all that happened after its weights were kept."""
     recipe, data = _read_recipe(run), _read_data(run)
-    model = load_model(run / MODEL_FOLDER)
-    card = _card(run, recipe, data, model.config, _count(_tensors(model.front_end, model.network)))
-    rewrite_config(run / MODEL_FOLDER, model.config, card)
+    config = read_config(run / MODEL_FOLDER)
+    rewrite_config(run / MODEL_FOLDER, config, _card(run, recipe, data, config))
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def export_run(
         _refuse_taken(config.provenance.name, folder, shipped_folder() / config.provenance.name)
     else:
         _refuse_taken(config.provenance.name, folder)
-    write_model(folder, config, tensors, _card(run, recipe, data, config, _count(tensors)))
+    write_model(folder, config, tensors, _card(run, recipe, data, config))
     return Exported(config.provenance.name, folder, int(config.provenance.steps))
 
 
@@ -184,8 +183,10 @@ def _tensors(front_end: nn.Module, network: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _count(tensors: Mapping[str, Tensor]) -> int:
-    return sum(t.numel() for name, t in tensors.items() if name.startswith("network."))
+def _count_parameters(config: ModelConfig, folder: Path) -> int:
+    outline = outline_model(config, folder)
+    modules = (outline.front_end, outline.network)
+    return sum(weight.numel() for module in modules for weight in module.parameters())
 
 
 def _named(config: ModelConfig, name: str) -> ModelConfig:
@@ -206,7 +207,7 @@ def _refuse_taken(name: str, *folders: Path) -> None:
             )
 
 
-def _card(run: Path, recipe: Recipe, data: RunData, config: ModelConfig, n_parameters: int) -> str:
+def _card(run: Path, recipe: Recipe, data: RunData, config: ModelConfig) -> str:
     log = read_log(run)
     trained = [line for line in log if line["kind"] == "train"]
     started: Mapping[str, Any] = next((x for x in reversed(log) if x["kind"] == "start"), {})
@@ -214,7 +215,7 @@ def _card(run: Path, recipe: Recipe, data: RunData, config: ModelConfig, n_param
     return write_card(
         CardFacts(
             name=config.provenance.name,
-            n_parameters=n_parameters,
+            n_parameters=_count_parameters(config, run),
             recipe=dataclasses.asdict(recipe),
             decoder=config.decoder,
             packs=data.packs,
