@@ -28,6 +28,8 @@ PEDAL_TIME_KERNEL, PEDAL_DILATIONS = 5, (1, 3)
 PEDAL_KEY_CHANNELS = 4
 GATHERED_FRAMES = 32
 
+_TYPICAL_SIZE = (400, N_KEYS)  # for which oneDNN lays out weights; others are computed as well
+
 
 @dataclass(frozen=True)
 class SwiftConfig:
@@ -81,10 +83,10 @@ class Lookahead:
 
 
 class Convolution(nn.Module):
-    """A convolution over time and frequency and its normalisation; time keeps its length.
+    """A convolution over time and frequency, its normalisation and a rectifier.
 
-    Kernels and dilations are given as (time, frequency); widths are odd, and frequency is padded
-    so that every stride-th column is answered. It sees zeros beyond the edges.
+    Kernels and dilations are given as (time, frequency); widths are odd. Time keeps its length,
+    and frequency is padded so that every stride-th column is answered, with zeros at all edges.
     """
 
     def __init__(
@@ -100,58 +102,82 @@ class Convolution(nn.Module):
     ) -> None:
         super().__init__()
         reach = (kernel[0] - 1) * dilation
-        behind = reach - lookahead.take(reach // 2)
-        self._padding = (behind, 0 if stride > 1 else kernel[1] // 2)
+        ahead = lookahead.take(reach // 2)
+        behind = reach - ahead
+        # What is as long on both sides, the convolution pads itself, without a copy.
+        self._time_padding = (behind, ahead) if ahead < behind else None
         self.convolution = nn.Conv2d(
             n_in,
             n_out,
             kernel,
             stride=(1, stride),
             dilation=(dilation, 1),
-            padding=self._padding,
+            padding=(0 if self._time_padding else ahead, 0 if stride > 1 else kernel[1] // 2),
             groups=groups,
             bias=False,
         )
         self.norm = nn.BatchNorm2d(n_out)
         self._folded: tuple[Tensor, Tensor] | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, n_in, T, F) to (B, n_out, T, F // stride)."""
-        # Padding is the same on both sides, so where less is seen ahead than behind, frames of
-        # after the last come out as well.
-        n_frames = x.shape[2]
+    def forward(self, x: Tensor, around: Tensor | None = None) -> Tensor:
+        """(B, n_in, T, F) to (B, n_out, T, F // stride); adds ``around`` before it rectifies."""
+        if self._time_padding is not None:
+            x = F.pad(x, (0, 0, *self._time_padding))
         if self._folded is None or self.training:
-            result: Tensor = self.norm(self.convolution(x)[:, :, :n_frames])
-            return result
-        weight, bias = self._folded
-        layer = self.convolution
-        folded: Tensor = torch.conv2d(
-            x,
-            weight,
-            bias,
-            stride=layer.stride,
-            padding=self._padding,
-            dilation=layer.dilation,
-            groups=layer.groups,
-        )
-        return folded[:, :, :n_frames]
+            result: Tensor = self.norm(self.convolution(x))
+            return torch.relu_(result if around is None else result + around)
+        return self._fused(x, *self._folded, around)
 
     def fold(self, dtype: torch.dtype) -> None:
         """Make one convolution of both for inference, with weights and results of ``dtype``."""
-        norm = self.norm
+        norm, layer = self.norm, self.convolution
         assert norm.running_mean is not None
         assert norm.running_var is not None
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-        weight = (self.convolution.weight * scale[:, None, None, None]).detach()
-        bias = (norm.bias - norm.running_mean * scale).detach()
+        weight = (layer.weight * scale[:, None, None, None]).detach()
         weight = weight.to(dtype, memory_format=torch.channels_last)
-        self._folded = (weight, bias.to(dtype))
+        bias = (norm.bias - norm.running_mean * scale).detach().to(dtype)
+        if _can_fuse(weight):
+            size = [1, layer.in_channels, *_TYPICAL_SIZE]
+            settings = (layer.padding, layer.stride, layer.dilation, layer.groups)
+            weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *settings, size)
+        self._folded = (weight, bias)
+
+    def _fused(self, x: Tensor, weight: Tensor, bias: Tensor, around: Tensor | None) -> Tensor:
+        """Convolve, add and rectify in one pass over the result, where oneDNN does it."""
+        layer = self.convolution
+        settings = (layer.padding, layer.stride, layer.dilation, layer.groups)
+        if not weight.is_mkldnn:
+            padding, stride, dilation, groups = settings
+            result = torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
+            return torch.relu_(result if around is None else result.add_(around))
+        ops = torch.ops.mkldnn
+        fused: Tensor = (
+            ops._convolution_pointwise(x, weight, bias, *settings, "relu", [], "")
+            if around is None
+            else ops._convolution_pointwise.binary(
+                x, around, weight, bias, *settings, "add", 1.0, "relu", [], ""
+            )
+        )
+        return fused
+
+
+def _can_fuse(weight: Tensor) -> bool:
+    """Tell whether there are the operators that PyTorch's own compiler emits for processors."""
+    ops = torch.ops.mkldnn
+    return (
+        weight.device.type == "cpu"
+        and torch.backends.mkldnn.is_available()
+        and hasattr(ops, "_reorder_convolution_weight")
+        and hasattr(ops, "_convolution_pointwise")
+        and (weight.dtype == torch.float32 or bool(ops._is_mkldnn_bf16_supported()))
+    )
 
 
 class HarmonicGather(nn.Module):
     """Every key's own view of its partials: (B, n_in, T, S) to (B, n_out, T, K).
 
-    One matrix for each partial, and an offset for each key. Beyond the semitones there are zeros.
+    One matrix for each partial. Beyond the semitones there are zeros.
     """
 
     columns: Tensor
@@ -162,19 +188,17 @@ class HarmonicGather(nn.Module):
         self.before = max(-min(self.partials), 0)
         self.after = max(max(self.partials) + N_KEYS - config.n_semitones, 0)
         self.merge = Convolution(n_in * len(self.partials), config.n_channels, (1, 1), Lookahead(0))
-        self.key_offset = nn.Parameter(torch.zeros(config.n_channels, 1, N_KEYS))
         columns = torch.tensor(self.partials) + torch.arange(N_KEYS)[:, None] + self.before
         self.register_buffer("columns", columns.flatten(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Gather, then rectify."""
+        """Gather and merge."""
         if self.training:
-            merged = self.merge(self._gather(x))
-        else:
-            # What is gathered is large; a piece of it at a time stays in the processor's cache.
-            pieces = x.split(GATHERED_FRAMES, dim=2)
-            merged = torch.cat([self.merge(self._gather(piece)) for piece in pieces], dim=2)
-        return F.relu(merged + self.key_offset.to(x.dtype))
+            merged: Tensor = self.merge(self._gather(x))
+            return merged
+        # What is gathered is large; a piece of it at a time stays in the processor's cache.
+        pieces = x.split(GATHERED_FRAMES, dim=2)
+        return torch.cat([self.merge(self._gather(piece)) for piece in pieces], dim=2)
 
     def _gather(self, x: Tensor) -> Tensor:
         """Put the columns of a key's partials into its channels."""
@@ -201,11 +225,11 @@ class KeyMix(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add what all keys say together."""
-        narrow = F.relu(self.narrow(x))
-        hidden = F.relu(self.smooth(F.relu(self.gather(flat_keys(narrow)))))
-        spread = F.relu(self.spread(hidden))[..., 0].transpose(1, 2)  # (B, T, K * C)
+        hidden = self.smooth(self.gather(flat_keys(self.narrow(x))))
+        spread = self.spread(hidden)[..., 0].transpose(1, 2)  # (B, T, K * C)
         keys = spread.unflatten(2, (N_KEYS, -1)).permute(0, 3, 1, 2)
-        return F.relu(x + self.widen(keys))
+        mixed: Tensor = self.widen(keys, around=x)
+        return mixed
 
 
 class Block(nn.Module):
@@ -218,7 +242,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, K) to the same shape."""
-        return F.relu(x + self.merge(F.relu(self.spread(x))))
+        result: Tensor = self.merge(self.spread(x), around=x)
+        return result
 
 
 class PedalHead(nn.Module):
@@ -237,9 +262,9 @@ class PedalHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute logits in float32."""
-        hidden = F.relu(self.gather(flat_keys(F.relu(self.narrow(x)))))
+        hidden = self.gather(flat_keys(self.narrow(x)))
         for layer in self.times:
-            hidden = F.relu(hidden + layer(hidden))
+            hidden = layer(hidden, around=hidden)
         logits: Tensor = self.output(hidden.to(self.output.weight.dtype))
         return logits[..., 0]
 
@@ -279,8 +304,8 @@ class Swift(Network):
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Compute logits: (B, T, K) for each of HEADS, (B, T, 1) for each of PEDAL_HEADS."""
         x = (features + self.bin_offset).permute(0, 3, 1, 2)
-        x = F.relu(self.bins(x if self.training else x.to(self._dtype)))
-        x = self.mix(self.near(self.partials(F.relu(self.semitones(x)))))
+        x = self.bins(x if self.training else x.to(self._dtype))
+        x = self.mix(self.near(self.partials(self.semitones(x))))
         for block in self.blocks:
             x = block(x)
         keys = self.heads(x.to(self.heads.weight.dtype)).unbind(dim=1)
