@@ -195,7 +195,7 @@ def test_a_sound_that_the_pedal_carries_out_of_the_window_is_not_masked():
 
 
 def test_regression_targets_are_those_of_their_authors(parity):
-    """With key-ups as ends: extended by the pedal, theirs at times outlast their key's next onset."""
+    """With key-ups as ends: held by the pedal, theirs may outlast their key's next onset."""
     notes = note_frames(window_labels(), HPT_GRID, pedal_extends_notes=False)
     shape = (1001, 88)
     mask = whole_notes_mask(notes, 1001)
