@@ -7,7 +7,11 @@ BIN := .venv/bin
 endif
 READY := .venv/.ready
 
-.PHONY: demo test lint types wheel benchmark gpu check clean
+.PHONY: demo test lint types wheel benchmark gpu maps check clean
+
+# Real recordings (MAPS as flat folders) for `make maps`, and where packs and runs go.
+DATA ?= ../shared/data
+BUILD ?= build
 
 demo: $(READY)  ## transcribe the project's own recording and score the result
 	$(BIN)/amt transcribe tests/data/demo.flac -o demo.mid --overwrite
@@ -26,8 +30,18 @@ types: $(READY)
 wheel: $(READY)  ## build the wheel, run it from an empty environment outside the checkout
 	$(BIN)/python tests/check_wheel.py
 
-benchmark: $(READY)  ## speed part by part, against what the machine's matrix product reaches
+benchmark: $(READY)  ## speed on this machine: part by part, every network, live, training
 	$(BIN)/python -m tests.benchmarks.transkun
+	$(BIN)/python -m tests.benchmarks.networks
+	$(BIN)/python -m tests.benchmarks.live
+	$(BIN)/python -m tests.benchmarks.training
+
+maps: $(READY)  ## pack MAPS, train the two-core recipe for 20 minutes, score it on the test recordings
+	$(BIN)/amt pack maps $(DATA)/maps -o $(BUILD)/maps --validation-instrument SptkBGCl \
+	    --exclude-compositions $(DATA)/maps/test_compositions.txt
+	$(BIN)/amt train two-core --data $(BUILD)/maps -o $(BUILD)/two-core --resume auto --time-limit 20m
+	$(BIN)/amt evaluate $(DATA)/maps/test --model $(BUILD)/two-core/model \
+	    --onset-tolerance 0.05 --onset-tolerance 0.1
 
 gpu: $(READY)  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
