@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -268,6 +269,30 @@ def test_interrupted_it_saves_its_state(tmp_path, pack):
     assert (process.returncode, message) == (130, "amt: interrupted\n")
     state = torch.load(tmp_path / "run" / STATE_FILE, weights_only=True)
     assert state["progress"]["step"] >= read_log(tmp_path / "run")[-1]["step"] > 0
+
+
+def test_tuning_trains_again_and_again_and_names_the_best(tmp_path, pack):
+    space = tmp_path / "space.toml"
+    space.write_text("[optimiser]\nlearning_rate = { low = 1e-4, high = 1e-2, log = true }\n")
+    shorter = settings("training.steps=2", "validation.every_steps=2")
+    result = toy_run(tmp_path, "--tune", "2", "--space", space, *shorter)
+    assert result.exit_code == 0, result.output
+    score, rate, model = result.stdout.rstrip("\n").split("\t")
+    assert score.startswith("onset_f1 ")
+    assert 1e-4 <= float(rate.removeprefix("optimiser.learning_rate=")) <= 1e-2
+    assert read_config(Path(model)).provenance.steps == 2
+    assert sorted(path.name for path in (tmp_path / "run" / "trials").iterdir()) == ["0", "1"]
+    again = toy_run(tmp_path, "--tune", "2", "--space", space, *shorter)
+    assert again.stdout == result.stdout
+
+
+def test_a_space_without_a_search_is_refused(tmp_path, pack):
+    assert failed(toy_run(tmp_path, "--space", "space.toml"), UsageError, "give both")
+
+
+def test_tuning_needs_something_to_choose_by(tmp_path, pack):
+    toy.write_pack(tmp_path / "pack", n_recordings=1)
+    assert failed(toy_run(tmp_path, "--tune", "2"), UsageError, "recordings of the split")
 
 
 def test_help_is_quick_because_torch_is_not_imported():

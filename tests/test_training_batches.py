@@ -82,7 +82,7 @@ def test_parts_and_processes_share_the_same_windows(recordings):
     (whole,) = taken(recordings, Share(8, 1, 0, 1), steps=range(4, 5))
     parts = [taken(recordings, Share(2, 2, process, 2), steps=range(4, 5)) for process in range(2)]
     in_order = [parts[process][part] for part in range(2) for process in range(2)]
-    np.testing.assert_array_equal(whole.samples, np.concatenate([b.samples for b in in_order]))
+    np.testing.assert_array_equal(whole.inputs, np.concatenate([b.inputs for b in in_order]))
     frames = np.concatenate([b.targets["frames"] for b in in_order])
     np.testing.assert_array_equal(whole.targets["frames"], frames)
 
@@ -94,14 +94,14 @@ def test_workers_change_nothing(recordings):
     by_two = taken(recordings, share, config=config, n_workers=2)
     assert len(alone) == len(by_two) == 6
     for one, other in zip(alone, by_two, strict=True):
-        np.testing.assert_array_equal(one.samples, other.samples)
+        np.testing.assert_array_equal(one.inputs, other.inputs)
         np.testing.assert_array_equal(one.targets["frames"], other.targets["frames"])
         assert one.names == other.names
 
 
 def test_another_seed_draws_other_windows(recordings):
     one, other = (taken(recordings, Share(4, 1, 0, 1), seed=seed)[0] for seed in (1, 2))
-    assert (one.samples != other.samples).mean() > 0.9
+    assert (one.inputs != other.inputs).mean() > 0.9
 
 
 def test_augmentation_without_any_part_is_none(recordings):

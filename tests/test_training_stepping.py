@@ -151,7 +151,7 @@ def test_what_is_no_number_leaves_weights_and_optimiser_alone(tmp_path, recordin
     stepper.step(0, feed)
     before = weights(learner)
     batch = next(feed)
-    batch.samples[3, 5] = np.nan
+    batch.inputs[3, 5] = np.nan
     with pytest.raises(NotFiniteError, match=r"in step 1: loss nan.*windows of piece"):
         stepper.step(1, iter([batch]))
     for name, tensor in before.items():

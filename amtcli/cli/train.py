@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from pathlib import Path
@@ -15,10 +16,10 @@ from amtcli.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from amtcli.training.loop import Outcome, TrainOptions
+    from amtcli.training.loop import Listener, Outcome, TrainOptions
     from amtcli.training.recipe import Recipe
 
-_COMPUTING, _RUN = "Computing", "Run"
+_COMPUTING, _RUN, _TUNING = "Computing", "Run", "Tuning"
 _SMOKE_STEPS = 2
 _SMOKE_EXCERPT_S = 10.0
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
@@ -116,6 +117,35 @@ def train(
             rich_help_panel=_COMPUTING,
         ),
     ] = False,
+    cached_features: Annotated[
+        bool,
+        typer.Option(
+            "--cached-features",
+            help="Take what amt pack --features computed in place of audio.",
+            rich_help_panel=_COMPUTING,
+        ),
+    ] = False,
+    tune_trials: Annotated[
+        int | None,
+        typer.Option(
+            "--tune",
+            min=1,
+            metavar="N",
+            help="Search for settings with N trainings in RUN/trials; goes on where it was.",
+            show_default=False,
+            rich_help_panel=_TUNING,
+        ),
+    ] = None,
+    space: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What to choose among, as TOML: a recipe's keys with lists or { low = 1e-4, "
+            "high = 1e-2, log = true }; without it the learning rate.",
+            show_default=False,
+            rich_help_panel=_TUNING,
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="One line per validation, no bar.")
@@ -128,6 +158,7 @@ def train(
     amt train RECIPE --data PACK -o RUN                   then RUN/model is a model
     amt train RECIPE --data PACK -o RUN --resume auto     goes on, exactly
     amt train my.toml --data A --data B -o RUN -s training.steps=1000 --time-limit 20m
+    amt train RECIPE --data PACK -o RUN --tune 20         the best of 20 learning rates
     torchrun --nproc-per-node 4 -m amtcli train RECIPE --data PACK -o RUN
 
     Prints the scores of the best model and its folder. Interrupted, it saves its state.
@@ -150,12 +181,23 @@ def train(
     chosen = read_recipe(find_recipe(recipe), overrides or ())
     limit_s = parse_duration(time_limit) if time_limit else None
     n_workers = _n_workers(workers)
+    from amtcli.cli.train_screen import TrainScreen
     from amtcli.training.loop import TrainOptions
 
-    options = TrainOptions(out, device, n_workers, resume, limit_s, shard, wandb)
+    if space is not None and tune_trials is None:
+        raise UsageError("--space says what --tune N chooses among: give both")
+    options = TrainOptions(out, device, n_workers, resume, limit_s, shard, cached_features, wandb)
     if smoke:
         chosen, options = _shrink(chosen, options)
-    _run(chosen, data, options, quiet=quiet, verbose=verbose)
+    with TrainScreen(quiet=quiet, verbose=verbose) as screen:
+        work = _Work(data, options, screen)
+        if tune_trials is None:
+            result = work.train(chosen)
+        else:
+            result = work.tune(chosen, tune_trials, space)
+    if _is_first():
+        check_stdout()
+        typer.echo(result)
 
 
 def parse_duration(text: str) -> float:
@@ -186,7 +228,6 @@ def _print_recipes() -> None:
 
 def _shrink(recipe: Recipe, options: TrainOptions) -> tuple[Recipe, TrainOptions]:
     """Make a recipe so small that everything runs once within a minute, in a folder of its own."""
-    import dataclasses
     import shutil
 
     n_processes = int(os.environ.get("WORLD_SIZE", "1"))
@@ -212,39 +253,61 @@ def _shrink(recipe: Recipe, options: TrainOptions) -> tuple[Recipe, TrainOptions
     )
 
 
-def _run(
-    recipe: Recipe, data: Sequence[Path], options: TrainOptions, *, quiet: bool, verbose: bool
-) -> None:
-    from amtcli.cli.train_screen import TrainScreen
-    from amtcli.datasets.pack import open_pack
-    from amtcli.training.export import complete_card, make_exporter
-    from amtcli.training.loop import Companions, train
-    from amtcli.training.validation import make_validator
+class _Work:
+    """Trains on packs, once or many times."""
 
-    packs = [open_pack(folder) for folder in data]
-    learnt = [recording for pack in packs for recording in pack.split("train")]
-    measured = [recording for pack in packs for recording in pack.split("validation")]
-    screen = TrainScreen(quiet=quiet, verbose=verbose)
-    if not measured and _is_first():
-        screen.notice("no recording of the split validation: RUN/model is the last one, unmeasured")
-    companions = Companions(
-        make_validator(recipe, measured) if measured else None,
-        make_exporter(recipe, packs, learnt, options.folder),
-        screen,
-    )
-    with screen:
-        outcome = train(recipe, learnt, options, companions)
-    if _is_first():
-        complete_card(options.folder)
-        check_stdout()
-        typer.echo(_result(outcome))
+    def __init__(self, data: Sequence[Path], options: TrainOptions, screen: Listener) -> None:
+        from amtcli.datasets.pack import open_pack
+
+        self._packs = [open_pack(folder) for folder in data]
+        self._learnt = [each for pack in self._packs for each in pack.split("train")]
+        self._measured = [each for pack in self._packs for each in pack.split("validation")]
+        self._options, self._screen = options, screen
+
+    def train(self, recipe: Recipe) -> str:
+        """Train once; returns the line to print."""
+        if not self._measured and _is_first():
+            self._screen.notice(
+                "no recording of the split validation: RUN/model is the last one, unmeasured"
+            )
+        outcome = self._train(recipe, self._options, self._screen)
+        scores = "".join(f"{name} {value:.4f}\t" for name, value in outcome.scores.items())
+        return f"{scores}{outcome.step} steps\t{printable(str(outcome.model))}"
+
+    def tune(self, recipe: Recipe, n_trials: int, space: Path | None) -> str:
+        """Search for settings; returns the line to print."""
+        from amtcli.training.loop import MODEL_FOLDER
+        from amtcli.training.tuning import default_space, read_space, tune
+
+        if not self._measured:
+            raise UsageError("--tune needs recordings of the split validation to choose by")
+
+        def run_trial(varied: Recipe, folder: Path, listener: Listener) -> float:
+            options = dataclasses.replace(self._options, folder=folder, resume="auto")
+            return self._train(varied, options, listener).scores[recipe.validation.metric]
+
+        chosen = default_space(recipe) if space is None else read_space(space)
+        best = tune(recipe, chosen, n_trials, self._options.folder, run_trial, self._screen)
+        settings = "".join(f"{name}={value}\t" for name, value in best.settings.items())
+        score = f"{recipe.validation.metric} {best.score:.4f}"
+        return f"{score}\t{settings}{printable(str(best.folder / MODEL_FOLDER))}"
+
+    def _train(self, recipe: Recipe, options: TrainOptions, listener: Listener) -> Outcome:
+        from amtcli.training.export import complete_card, make_exporter
+        from amtcli.training.loop import Companions, train
+        from amtcli.training.validation import make_validator
+
+        companions = Companions(
+            make_validator(recipe, self._measured) if self._measured else None,
+            make_exporter(recipe, self._packs, self._learnt, options.folder),
+            listener,
+        )
+        outcome = train(recipe, self._learnt, options, companions)
+        if _is_first():
+            complete_card(options.folder)
+        return outcome
 
 
 def _is_first() -> bool:
     """Tell whether this is the process that speaks, of those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def _result(outcome: Outcome) -> str:
-    scores = "".join(f"{name} {value:.4f}\t" for name, value in outcome.scores.items())
-    return f"{scores}{outcome.step} steps\t{printable(str(outcome.model))}"

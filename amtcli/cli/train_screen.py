@@ -37,6 +37,9 @@ class TrainScreen(Listener):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
@@ -45,6 +48,8 @@ class TrainScreen(Listener):
         """Draw the bar, or say what begins."""
         if self._verbose:
             say(f"amt: training from step {step} to {n_steps} on {description}")
+        self._stop()  # a search trains again and again
+        self._scores = ""
         if self._animated:
             self._bars = _make_bars()
             self._task = self._bars.add_task(description, total=n_steps, completed=step, detail="")

@@ -29,6 +29,7 @@ from amtcli.training.augmentation import (
     apply_to_labels,
     draw_alteration,
 )
+from amtcli.training.cached import CachedFeatures
 from amtcli.training.objectives.objective import Objective, Targets, WindowLabels
 from amtcli.training.recipe import SamplingConfig
 from amtcli.training.sampling import WindowSampler, cut_labels, window_generator
@@ -40,9 +41,9 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows of one step: ``samples`` (batch, n) float32, targets stacked (batch, ...)."""
+    """Windows of one step: samples (batch, n) or cached features, targets (batch, ...)."""
 
-    samples: NDArray[np.float32]
+    inputs: NDArray[np.float32]
     targets: Targets
     names: tuple[str, ...]
 
@@ -76,16 +77,21 @@ class WindowMaker:
         sampling: SamplingConfig,
         augmentation: AugmentationConfig | None,
         seed: int,
+        cached: CachedFeatures | None = None,
     ) -> None:
         self._recordings = tuple(recordings)
         self._objective = objective
         self._augmentation = augmentation
         self._n_samples = sampling.length_samples
         self._seed = seed
+        self._cached = cached
         self._sampler = WindowSampler([r.n_samples for r in self._recordings], sampling)
 
     def make(self, step: int, index: int) -> tuple[NDArray[np.float32], Targets, str]:
-        """Make window ``index`` of the batch of ``step``: samples (n,), targets, recording."""
+        """Make window ``index`` of the batch of ``step``: input, targets, recording.
+
+        The input are samples (n,), or features where they are cached.
+        """
         generator = window_generator(self._seed, step, index)
         stretch = self._sampler.draw(generator)
         recording = self._recordings[stretch.recording]
@@ -94,23 +100,28 @@ class WindowMaker:
         start_s = stretch.start_samples / rate_hz
         all_labels = _read_labels(recording)
         if self._augmentation is None:
-            audio = recording.read_audio(stretch.start_samples, self._n_samples)
+            inputs = self._read(recording, stretch.start_samples)
             labels = cut_labels(all_labels, start_s, duration_s)
         else:
             alteration = draw_alteration(self._augmentation, generator, self._n_samples, rate_hz)
             n_source = alteration.source_samples(self._n_samples)
             source = recording.read_audio(stretch.start_samples, n_source)
-            audio = apply_to_audio(alteration, source, rate_hz)
+            inputs = apply_to_audio(alteration, source, rate_hz)
             labels = cut_labels(all_labels, start_s, n_source / rate_hz)
             labels = apply_to_labels(alteration, labels)
-        return audio, self._objective.targets(WindowLabels(labels, duration_s)), recording.name
+        return inputs, self._objective.targets(WindowLabels(labels, duration_s)), recording.name
+
+    def _read(self, recording: PackedRecording, start_samples: int) -> NDArray[np.float32]:
+        if self._cached is not None:
+            return self._cached.read(recording, start_samples)
+        return recording.read_audio(start_samples, self._n_samples)
 
     def batch(self, step: int, indices: Iterable[int]) -> Batch:
         """Make several windows and stack them."""
         windows = [self.make(step, index) for index in indices]
-        audio, targets, names = zip(*windows, strict=True)
+        inputs, targets, names = zip(*windows, strict=True)
         stacked = {name: np.stack([window[name] for window in targets]) for name in targets[0]}
-        return Batch(np.stack(audio), stacked, names)
+        return Batch(np.stack(inputs), stacked, names)
 
 
 @functools.lru_cache(maxsize=256)

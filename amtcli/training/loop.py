@@ -27,6 +27,7 @@ from amtcli.errors import TrainingError, UsageError
 from amtcli.files import write_atomically
 from amtcli.training.average import WeightAverage
 from amtcli.training.batches import Batch, Share, WindowMaker, batches
+from amtcli.training.cached import find_cached
 from amtcli.training.components import build_components, build_modules
 from amtcli.training.interrupts import Interrupts, can_debug
 from amtcli.training.log import RunLog
@@ -64,6 +65,7 @@ class TrainOptions:
 
     ``resume`` is "" (the folder must be new), "auto" (go on where there is a state) or the path
     of a state. ``n_workers`` None lets the device decide. Training ends after ``time_limit_s``.
+    ``cached_features`` takes what ``amt pack --features`` computed in place of audio.
     """
 
     folder: Path
@@ -72,6 +74,7 @@ class TrainOptions:
     resume: str = ""
     time_limit_s: float | None = None
     shard: bool = False
+    cached_features: bool = False
     wandb_project: str | None = None
 
 
@@ -146,10 +149,18 @@ class _Run:
         self._share = _share(recipe, ranks)
         state = self._read_state()
         parts = build_components(recipe)
+        # As front-ends learn: digital silence is no special case to them then.
+        front_end = parts.front_end.train()
+        cached = find_cached(recipe, front_end, recordings) if options.cached_features else None
         self._maker = WindowMaker(
-            recordings, parts.objective, recipe.sampling, parts.augmentation, recipe.training.seed
+            recordings,
+            parts.objective,
+            recipe.sampling,
+            parts.augmentation,
+            recipe.training.seed,
+            cached,
         )
-        self._front_end = parts.front_end.to(ranks.device).eval()
+        self._front_end = front_end.to(ranks.device)
         network = parts.network.to(ranks.device).train()
         called = share_network(network, ranks, shard=options.shard)
         self._learner = make_learner(recipe, network)
@@ -158,7 +169,13 @@ class _Run:
             recipe.training.precision, ranks.device, allow_bf16=True
         )
         self._stepper = Stepper(
-            recipe, self._front_end, parts.objective, self._learner, called, ranks, self._precision
+            recipe,
+            self._front_end if cached is None else None,
+            parts.objective,
+            self._learner,
+            called,
+            ranks,
+            self._precision,
         )
 
     def go(self, interrupts: Interrupts) -> Outcome:

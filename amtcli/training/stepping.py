@@ -44,14 +44,15 @@ class StepReport:
 class Stepper:
     """Takes the steps of one training, in this process's share.
 
-    ``called`` is the learner's network or what wraps it to exchange gradients; ``precision`` is
-    "float32" or "bf16", in which the network then multiplies by autocast.
+    Without ``front_end`` batches hold features. ``called`` is the learner's network or what wraps
+    it to exchange gradients; ``precision`` is "float32" or "bf16", in which the network then
+    multiplies by autocast.
     """
 
     def __init__(
         self,
         recipe: Recipe,
-        front_end: FrontEnd,
+        front_end: FrontEnd | None,
         objective: Objective,
         learner: Learner,
         called: nn.Module,
@@ -109,9 +110,10 @@ class Stepper:
         return int(np.random.SeedSequence(place).generate_state(1)[0])
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        samples = self._to_device(torch.from_numpy(batch.samples))
-        with torch.no_grad():
-            features = self._front_end([window[None] for window in samples])
+        features = self._to_device(torch.from_numpy(batch.inputs))
+        if self._front_end is not None:
+            with torch.no_grad():
+                features = self._front_end([window[None] for window in features])
         targets = {
             name: self._to_device(torch.from_numpy(array)) for name, array in batch.targets.items()
         }
