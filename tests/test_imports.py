@@ -11,13 +11,14 @@ LAYERS = (
     ("__init__", "api"),
     ("plan", "outputs", "report", "inputs"),
     ("training",),
+    ("refinement", "velocity_reading", "velocity_plot"),
     ("engine", "live", "evaluation", "importing", "model_facts"),
     ("catalog", "model_folder", "checkpoints", "sources"),
     ("datasets",),
     ("alignment", "score_midi", "velocity_mapping"),
     ("reading", "devices", "formats", "midi", "files", "claims", "audio"),
     ("networks", "front_ends", "decoders"),
-    ("tables", "windows"),
+    ("tables", "windows", "score_windows"),
     ("notes", "errors"),
 )
 LAYER = {part: depth for depth, parts in enumerate(LAYERS) for part in parts}

@@ -1,0 +1,343 @@
+"""The steps of ``amt refine-velocity``: find pairs, plan, read velocities, write, tell."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+import typer
+
+from amtcli.cli.progress import VERBOSE, Screen
+from amtcli.cli.streams import check_stdout, is_terminal, printable, write_stdout
+from amtcli.cli.transcribe import EngineChoice
+from amtcli.errors import AmtError, ModelError, NoInputError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from amtcli.inputs import Found
+    from amtcli.outputs import Existing
+    from amtcli.plan import Plan, PlannedRecording
+    from amtcli.refinement import Prepared, Refined
+    from amtcli.velocity_mapping import Curve, VelocityMapping
+    from amtcli.velocity_reading import ScoredRecording, VelocityReader, VelocityReading
+
+SCORE_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
+# What this command writes where no other place is named, and does not take for a score.
+REFINED_SUFFIX = ".refined"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where results go. ``report`` is a .csv or .json file, ``plot`` a folder."""
+
+    out: str | None
+    existing: Existing
+    report: Path | None = None
+    plot: Path | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan for scores, their recordings by the path of the score, and the folder of all."""
+
+    plan: Plan
+    audio_of: dict[Path, Path]
+    root: Path
+
+
+def check_destination(destination: Destination) -> None:
+    """Refuse, before any work, what could not be written after it. Raises UsageError."""
+    report, plot = destination.report, destination.plot
+    if report is not None and report.suffix.lower() not in (".csv", ".json"):
+        raise UsageError(f"--report {report}: its name must end in .csv or .json")
+    if report is not None and report.is_dir():
+        raise UsageError(f"--report {report} is a folder: name a file to write")
+    if plot is not None and importlib.util.find_spec("matplotlib") is None:
+        raise UsageError("--plot needs matplotlib: pip install 'amtcli[plot]'")
+
+
+def make_job(score: Path, audio: Path, destination: Destination) -> Job:
+    """Pair scores with recordings and settle where each result goes, before anything is read.
+
+    Raises NoInputError where nothing is there or nothing belongs together, and UsageError for
+    what would stop or spoil the work later.
+    """
+    from amtcli.inputs import Inputs
+    from amtcli.outputs import OutputOptions
+    from amtcli.plan import make_plan
+
+    for path in (score, audio):
+        if not path.exists():
+            raise NoInputError(f"{path} does not exist")
+    if score.is_dir() != audio.is_dir():
+        raise UsageError(f"{score} and {audio}: give two files or two folders")
+    pairs = _pair_folders(score, audio) if score.is_dir() else {score: audio}
+    found = tuple(_found(path, partner, score) for path, partner in pairs.items())
+    options = OutputOptions(
+        out=_out(score, destination.out),
+        formats=("mid",),
+        mirror=True,
+        existing=destination.existing,
+        report=None if destination.report is None else str(destination.report),
+        stdout_is_terminal=is_terminal(sys.stdout),
+    )
+    plan = make_plan(Inputs(found, score.is_dir()), options)
+    audio_of = {path: partner for path, partner in pairs.items() if partner is not None}
+    return Job(plan, audio_of, score if score.is_dir() else score.parent)
+
+
+def _pair_folders(scores: Path, recordings: Path) -> dict[Path, Path | None]:
+    from amtcli.audio import AUDIO_SUFFIXES
+    from amtcli.evaluation.pairing import find_files, pair_names
+
+    found = {
+        name: path
+        for name, path in find_files(scores, SCORE_SUFFIXES).items()
+        if not name.endswith(REFINED_SUFFIX)
+    }
+    if not found:
+        raise NoInputError(f"{scores} holds no scores ({', '.join(SCORE_SUFFIXES)})")
+    pairing = pair_names(found, find_files(recordings, AUDIO_SUFFIXES))
+    if len(pairing.missing) == len(pairing.pairs):
+        first = pairing.pairs[0].reference.name
+        raise NoInputError(f"no recording in {recordings} has the name of a score, such as {first}")
+    return {pair.reference: pair.estimate for pair in pairing.pairs}
+
+
+def _found(score: Path, recording: Path | None, named: Path) -> Found:
+    from amtcli.inputs import Found
+
+    problem = None if recording is not None else "there is no recording of this name"
+    tree = score.parent.relative_to(named) if named.is_dir() else PurePath()
+    return Found(str(score), score, tree, problem)
+
+
+def _out(score: Path, out: str | None) -> str:
+    if score.is_dir():
+        if out is None:
+            raise UsageError("name a folder for the results with -o")
+        if os.path.realpath(out) == os.path.realpath(score):
+            raise UsageError(f"-o {out}: the scores would be overwritten; name another folder")
+        return os.path.join(out, "")  # noqa: PTH118 - the separator says that it is a folder
+    if out is None:
+        return str(score.with_name(f"{score.stem}{REFINED_SUFFIX}{score.suffix}"))
+    if os.path.realpath(out) == os.path.realpath(score):
+        raise UsageError(f"-o {out}: the score would be overwritten; name another file")
+    suffix = Path(out).suffix.lower()
+    if suffix and suffix not in SCORE_SUFFIXES and not Path(out).is_dir():
+        raise UsageError(f"-o {out}: the result is MIDI; let its name end in .mid")
+    return out
+
+
+def print_job(job: Job) -> None:
+    """Print what would be done: score, recording and result."""
+    from amtcli.plan import Action
+
+    check_stdout()
+    person = is_terminal(sys.stdout)
+    for planned in job.plan.recordings:
+        audio = None if planned.source is None else job.audio_of.get(planned.source)
+        verb = "refine" if planned.action is Action.TRANSCRIBE else planned.action.value
+        result = _name(planned) if planned.outputs else planned.problem or ""
+        cells = [printable(cell) for cell in (verb, planned.key, str(audio or ""), result)]
+        typer.echo("{:6}  {} by {} -> {}".format(*cells) if person else "\t".join(cells))
+
+
+def open_reader(choice: EngineChoice, screen: Screen) -> VelocityReader:
+    """Find and load a velocity model; the slow imports happen here.
+
+    Raises ModelError where there is no such model, or where it is a model of another kind.
+    """
+    from amtcli.catalog import locate, resolve
+    from amtcli.model_folder import read_config
+    from amtcli.velocity_reading import reader_maker
+
+    if not choice.model:
+        raise ModelError("no velocity model comes with this amt: name the folder of one: --model")
+    # Before a pull: the wrong kind of model is known without its weights.
+    make_reader = reader_maker(read_config(locate(choice.model)))
+    folder = resolve(choice.model, offline=choice.offline, on_progress=screen.download)
+    screen.status("loading model")
+    from amtcli.engine import EngineOptions
+    from amtcli.model_folder import load_model
+
+    options = EngineOptions(choice.device, choice.precision, choice.batch_size, choice.fast)
+    return make_reader(load_model(folder), options, lambda text: screen.say(f"amt: {text}"))
+
+
+def read_match(text: str | None) -> Curve | NDArray[np.float64] | None:
+    """Read what --match names: the velocities of a MIDI file, or a curve."""
+    if text is None:
+        return None
+    import numpy as np
+
+    from amtcli.score_midi import read_file, read_score
+    from amtcli.velocity_mapping import parse_curve
+
+    if not os.path.lexists(text):
+        return parse_curve(text)
+    notes = read_score(read_file(Path(text)), text).notes
+    if not notes:
+        raise UsageError(f"--match {text}: there are no notes in it to be like")
+    return np.array([note.velocity for note in notes], np.float64)
+
+
+class Refining:
+    """One run over a plan: every score is settled exactly once, as refined, skipped or failed."""
+
+    def __init__(
+        self,
+        job: Job,
+        destination: Destination,
+        mapping: VelocityMapping,
+        screen: Screen,
+        *,
+        warped: bool,
+    ) -> None:
+        self.refined: list[Refined] = []
+        self.n_skipped = 0
+        self.n_failed = 0
+        self._job = job
+        self._destination = destination
+        self._mapping = mapping
+        self._screen = screen
+        self._warped = warped
+        self._prepared: dict[str, Prepared] = {}
+        # Filled where the reader asks for recordings, perhaps in its own thread; settled in ours.
+        self._unprepared: deque[tuple[PlannedRecording, str]] = deque()
+
+    def settle_planned(self) -> None:
+        """Settle what needs no work."""
+        from amtcli.plan import Action
+
+        for planned in self._job.plan.with_action(Action.FAIL):
+            self._fail(planned, planned.problem or "")
+        for planned in self._job.plan.with_action(Action.SKIP):
+            self.n_skipped += 1
+            self._screen.say(f"{planned.key}: skipped, there is {_name(planned)}", level=VERBOSE)
+
+    def read(self, reader: VelocityReader) -> None:
+        """Settle the rest, and write the report of all that was refined."""
+        from amtcli.plan import Action
+
+        by_key = {planned.key: planned for planned in self._job.plan.recordings}
+        todo = self._job.plan.with_action(Action.TRANSCRIBE)
+        readings = reader.read_velocities(self._scored(todo), self._screen.advance)
+        with closing(readings):  # at once on Ctrl-C, so that its threads end before we do
+            for reading in readings:
+                self._settle_unprepared()
+                self._settle(by_key[reading.recording.key], reading)
+        self._settle_unprepared()
+        self._write_report()
+
+    def _scored(self, todo: tuple[PlannedRecording, ...]) -> Iterator[ScoredRecording]:
+        from amtcli.reading import Recording
+        from amtcli.refinement import prepare
+        from amtcli.velocity_reading import ScoredRecording
+
+        for planned in todo:
+            assert planned.source is not None
+            audio = self._job.audio_of[planned.source]
+            try:
+                prepared = prepare(planned.source, audio, planned.key, warped=self._warped)
+            except AmtError as error:
+                self._unprepared.append((planned, str(error)))
+                continue
+            self._prepared[planned.key] = prepared
+            yield ScoredRecording(Recording(planned.key, audio), prepared.heard)
+
+    def _settle_unprepared(self) -> None:
+        while self._unprepared:
+            self._fail(*self._unprepared.popleft())
+
+    def _settle(self, planned: PlannedRecording, reading: VelocityReading) -> None:
+        from amtcli.refinement import refine
+
+        prepared = self._prepared.pop(planned.key)
+        for warning in reading.warnings:
+            self._screen.say(f"amt: {planned.key}: warning: {warning}", style="yellow")
+        if reading.velocities is None:
+            self._fail(planned, str(reading.error))
+            return
+        refined = refine(prepared, reading.velocities, self._mapping)
+        try:
+            self._write(planned, refined)
+        except AmtError as error:
+            self._fail(planned, str(error))
+        else:
+            self._succeed(planned, refined)
+
+    def _write(self, planned: PlannedRecording, refined: Refined) -> None:
+        from amtcli.files import write_atomically
+
+        (output,) = planned.outputs
+        if output.path is None:
+            write_stdout(refined.data)
+        elif os.path.lexists(output.path) and not self._may_replace(output.path):
+            raise AmtError(f"{output.path} has been written by someone else in the meantime")
+        else:
+            write_atomically(output.path, refined.data)
+        if self._destination.plot is not None and planned.source is not None:
+            from amtcli.velocity_plot import plot_refined
+
+            name = planned.source.relative_to(self._job.root).with_suffix("")
+            plot_refined(refined, self._destination.plot / name)
+
+    def _may_replace(self, path: Path) -> bool:
+        from amtcli.outputs import Existing, has_content, is_special
+
+        if self._destination.existing is Existing.SKIP:
+            return not has_content(path)
+        return self._destination.existing is Existing.OVERWRITE or is_special(path)
+
+    def _succeed(self, planned: PlannedRecording, refined: Refined) -> None:
+        from amtcli.refinement import describe
+
+        self.refined.append(refined)
+        self._screen.settle(planned.key)
+        level = VERBOSE if len(self._job.plan.recordings) > 1 else 0
+        self._screen.say(
+            f"{planned.key} -> {_name(planned)}: {len(refined.notes)} notes, velocities changed "
+            f"by {refined.mean_change:.1f} on the mean; {describe(refined.placement)}",
+            level=level,
+        )
+
+    def _fail(self, planned: PlannedRecording, error: str) -> None:
+        self.n_failed += 1
+        self._screen.settle(planned.key)
+        text = error if error.startswith(planned.key) else f"{planned.key}: {error}"
+        self._screen.error(f"amt: {text}")
+
+    def _write_report(self) -> None:
+        from amtcli.files import write_atomically
+        from amtcli.refinement import report_csv, report_json
+
+        path = self._destination.report
+        if path is not None:
+            render = report_csv if path.suffix.lower() == ".csv" else report_json
+            write_atomically(path, render(self.refined).encode())
+
+    def summary(self) -> str:
+        """Say in one line what the run came to."""
+        counts = {
+            "refined": len(self.refined),
+            "skipped": self.n_skipped,
+            "failed": self.n_failed,
+        }
+        outcome = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        n_notes = sum(len(refined.notes) for refined in self.refined)
+        return f"{len(self._job.plan.recordings)} scores: {outcome}; {n_notes} notes"
+
+
+def _name(planned: PlannedRecording) -> str:
+    (output,) = planned.outputs
+    return "-" if output.path is None else str(output.path)
