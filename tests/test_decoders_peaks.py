@@ -1,6 +1,6 @@
 """The decoder against its own targets, hand-made cases, and recordings cut differently."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -18,7 +18,6 @@ CONFIG = PeaksConfig(
     frame_threshold=0.15,
     pedal_offset_threshold=0.35,
     pedal_frame_threshold=0.5,
-    onset_shift_s=0.0,
     longest_note_s=10.0,
 )
 FRAME_S = 0.025
@@ -137,10 +136,12 @@ def test_a_note_without_an_end_is_ended():
     assert one_key(100, [20], slice(20, 100)) == [(20, 100)]
 
 
-def test_onsets_are_shifted_but_not_before_the_recording_nor_ends_with_them():
-    earlier = replace(CONFIG, onset_shift_s=-0.0125)
-    assert one_key(100, [20], slice(20, 60), config=earlier) == [(19.5, 60)]
-    assert one_key(100, [1], slice(0, 60), config=replace(CONFIG, onset_shift_s=-1.0))[0][0] == 0
+def test_an_onset_in_the_first_frame_is_not_before_the_recording():
+    maps = silence(50)
+    maps.onset[:2, KEY] = (0.9, 0.7)
+    maps.frame[:20, KEY] = 1
+    (note,) = decode_peaks(maps, CONFIG)
+    assert (note.onset_s, note.offset_s) == pytest.approx((0.7 / 1.8 * FRAME_S, 20 * FRAME_S))
 
 
 def test_a_pedal_changed_without_silence_is_pressed_anew():

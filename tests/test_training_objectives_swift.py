@@ -82,7 +82,7 @@ def test_targets_decode_to_the_notes_that_they_were_made_of():
         pedal_offset=roll["pedal_offset"],
         pedal_frame=roll["pedal_frame"].astype(np.float32),
     )
-    decoder = PeaksConfig(16000, 400, 0.4, 0.35, 0.15, 0.35, 0.5, 0.0, 30.0)
+    decoder = PeaksConfig(16000, 400, 0.4, 0.35, 0.15, 0.35, 0.5, 30.0)
     found = decode_peaks(activations, decoder)
     notes = [(n.onset_s, n.offset_s, n.pitch, n.velocity) for n in found if hasattr(n, "pitch")]
     first, second = notes

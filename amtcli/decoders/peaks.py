@@ -33,7 +33,6 @@ class PeaksConfig:
 
     onset_threshold, offset_threshold, pedal_offset_threshold: a peak counts from this on.
     frame_threshold, pedal_frame_threshold: below this a note or pedal has fallen silent.
-    onset_shift_s: added to every onset, for networks whose labels lag behind.
     longest_note_s: a note that has not ended by then is ended.
     """
 
@@ -44,7 +43,6 @@ class PeaksConfig:
     frame_threshold: float
     pedal_offset_threshold: float
     pedal_frame_threshold: float
-    onset_shift_s: float
     longest_note_s: float
 
     @property
@@ -167,8 +165,8 @@ class _Scan:
                 self._open[key] = note
 
     def _note(self, key: int, note: _OpenNote, end: float) -> Note:
-        frame_s, shift_s = self._config.frame_s, self._config.onset_shift_s
-        onset_s = max(note.onset * frame_s + shift_s, 0.0)
+        frame_s = self._config.frame_s
+        onset_s = max(note.onset, 0.0) * frame_s
         return Note(
             onset_s=onset_s,
             offset_s=max(end * frame_s, onset_s + frame_s / 2),
