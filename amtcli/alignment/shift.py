@@ -107,7 +107,10 @@ def _fine_shifts(
             continue
         centre_s = (first + len(stretch) / 2) / ONSETS_HZ
         expected = round((bias_s + drift * centre_s) * ONSETS_HZ)
-        curve = _correlation(stretch, audio, first + expected, reach)
+        at = first + expected
+        if at < -reach or at + len(stretch) > len(audio) + reach:
+            continue  # it was not recorded
+        curve = _correlation(stretch, audio, at, reach)
         centres_s.append(centre_s)
         shifts_s.append((expected + _peak(curve) - reach) / ONSETS_HZ)
     if not centres_s:
