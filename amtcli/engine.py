@@ -35,8 +35,8 @@ from amtcli.model_folder import Model
 from amtcli.notes import Note, PedalSpan, Performance
 from amtcli.reading import ReadOptions, ReadState, Recording, Window, WindowReader
 
-# Some minutes of audio; giving memory back takes a few hundredths of a second each time.
-_WINDOWS_PER_TRIM = 16
+# About a minute of audio; giving memory back takes a few hundredths of a second each time.
+_WINDOWS_PER_TRIM = 4
 
 
 @dataclass(frozen=True)
