@@ -1,17 +1,15 @@
-"""Batches: what a window holds, and that nobody's work ahead changes it."""
+"""Batches: what a window holds, and whose share of a step it is."""
 
-import dataclasses
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import toy_training as toy
 
-from amtcli.errors import DataError
 from amtcli.tables import from_table
 from amtcli.training.augmentation import AugmentationConfig
-from amtcli.training.batches import Share, WindowMaker, ahead_of, batches
+from amtcli.training.batches import Share, WindowMaker
+from amtcli.training.feeding import feed
 from amtcli.training.recipe import SamplingConfig
 from amtcli.training.sampling import WindowSampler, window_generator
 
@@ -57,8 +55,8 @@ def maker(recordings, config=None, seed=7):
     )
 
 
-def taken(recordings, share, *, n_workers=0, steps=range(3), **others):
-    return list(batches(maker(recordings, **others), share, steps, n_workers))
+def taken(recordings, share, *, steps=range(3), **others):
+    return list(feed(maker(recordings, **others), share, steps, 0))
 
 
 def test_a_window_is_the_stretch_that_was_drawn_and_its_notes(recordings):
@@ -87,18 +85,6 @@ def test_parts_and_processes_share_the_same_windows(recordings):
     np.testing.assert_array_equal(whole.targets["frames"], frames)
 
 
-def test_workers_change_nothing(recordings):
-    config = augmentation(gain={"probability": 1.0}, noise={"probability": 0.5})
-    share = Share(2, 2, 0, 1)
-    alone = taken(recordings, share, config=config)
-    by_two = taken(recordings, share, config=config, n_workers=2)
-    assert len(alone) == len(by_two) == 6
-    for one, other in zip(alone, by_two, strict=True):
-        np.testing.assert_array_equal(one.inputs, other.inputs)
-        np.testing.assert_array_equal(one.targets["frames"], other.targets["frames"])
-        assert one.names == other.names
-
-
 def test_another_seed_draws_other_windows(recordings):
     one, other = (taken(recordings, Share(4, 1, 0, 1), seed=seed)[0] for seed in (1, 2))
     assert (one.inputs != other.inputs).mean() > 0.9
@@ -122,35 +108,3 @@ def test_pitches_move_with_the_speed(recordings):
         if len(keys) == len(moved):
             moves |= set((moved - keys).tolist())
     assert {-3, -2, 2, 3} <= moves <= set(range(-15, 16))
-
-
-def test_a_damaged_recording_is_named_without_a_workers_trace(recordings):
-    for recording in recordings:
-        recording.file.write_bytes(b"no recording")
-    damaged = [dataclasses.replace(r) for r in recordings]
-    with pytest.raises(DataError) as caught:
-        taken(damaged, Share(2, 1, 0, 1), n_workers=1)
-    assert "piece" in str(caught.value)
-    assert "Traceback" not in str(caught.value)
-
-
-def test_closing_ends_the_thread(recordings):
-    before = threading.active_count()
-    ahead = batches(maker(recordings), Share(2, 1, 0, 1), range(1000), 0)
-    next(ahead)
-    assert threading.active_count() == before + 1
-    ahead.close()
-    assert threading.active_count() == before
-
-
-def test_items_are_taken_ahead_in_order_and_errors_come_where_they_arose():
-    def items():
-        yield 1
-        yield 2
-        raise ValueError("three")
-
-    ahead = ahead_of(items(), 1)
-    assert [next(ahead), next(ahead)] == [1, 2]
-    with pytest.raises(ValueError, match="three"):
-        next(ahead)
-    assert list(ahead_of(iter(range(20)), 3)) == list(range(20))

@@ -1,28 +1,16 @@
-"""Windows of training, made ahead of the network by worker processes or one thread.
-
-What a batch holds is a function of the recipe, the recordings and the step alone: neither the
-number of workers nor an interruption changes it.
-"""
+"""Batches of windows: a function of the recipe, the recordings and the step alone."""
 
 from __future__ import annotations
 
 import functools
-import multiprocessing
-import os
-import queue
-import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
 
 from amtcli.datasets.labels import Labels
 from amtcli.datasets.pack import PackedRecording
-from amtcli.errors import AmtError
 from amtcli.training.augmentation import (
     AugmentationConfig,
     apply_to_audio,
@@ -33,10 +21,6 @@ from amtcli.training.cached import CachedFeatures
 from amtcli.training.objectives.objective import Objective, Targets, WindowLabels
 from amtcli.training.recipe import SamplingConfig
 from amtcli.training.sampling import WindowSampler, cut_labels, window_generator
-
-_N_AHEAD = 2  # batches that wait for the network, per worker
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -127,115 +111,3 @@ class WindowMaker:
 @functools.lru_cache(maxsize=256)
 def _read_labels(recording: PackedRecording) -> Labels:
     return recording.read_labels()
-
-
-class _Portions(Dataset[Batch | AmtError]):
-    """Batches by (step, part), as a torch data set."""
-
-    def __init__(self, maker: WindowMaker, share: Share) -> None:
-        self._maker = maker
-        self._share = share
-
-    def __getitem__(self, key: tuple[int, int]) -> Batch | AmtError:
-        step, part = key
-        try:
-            return self._maker.batch(step, self._share.indices(part))
-        except AmtError as error:
-            return error  # raised as it is in the process that trains, without the worker's trace
-
-
-class _Keys:
-    """The (step, part) of all batches from one step to another, as a torch sampler."""
-
-    def __init__(self, steps: range, n_parts: int) -> None:
-        self._steps = steps
-        self._n_parts = n_parts
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((step, part) for step in self._steps for part in range(self._n_parts))
-
-
-def batches(
-    maker: WindowMaker, share: Share, steps: range, n_workers: int
-) -> Generator[Batch, None, None]:
-    """Yield the batches of ``steps`` in order, ``share.n_parts`` for each step.
-
-    They are made ahead by ``n_workers`` processes, or by a thread of this one where there are
-    none. Closing the generator ends both. Raises what a recording that cannot be read raises.
-    """
-    loader = DataLoader(
-        _Portions(maker, share),
-        batch_size=None,
-        sampler=_Keys(steps, share.n_parts),  # type: ignore[arg-type] # any iterable will do
-        num_workers=n_workers,
-        collate_fn=_as_it_is,
-        prefetch_factor=_N_AHEAD if n_workers else None,
-        multiprocessing_context=_context() if n_workers else None,
-        worker_init_fn=_begin_worker,
-        generator=torch.Generator(),  # or it would draw from the one that dropout draws from
-    )
-    ahead = ahead_of(iter(loader), _N_AHEAD)
-    try:
-        for batch in ahead:
-            if isinstance(batch, AmtError):
-                raise batch
-            yield batch
-    finally:
-        ahead.close()
-
-
-def ahead_of(items: Iterator[Item], n_ahead: int) -> Generator[Item, None, None]:
-    """Yield ``items``, which a thread takes up to ``n_ahead`` in advance."""
-    waiting: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(n_ahead)
-    stopped = threading.Event()
-
-    def put(entry: tuple[Item | None, BaseException | None]) -> None:
-        while not stopped.is_set():
-            try:
-                waiting.put(entry, timeout=0.1)
-                return
-            except queue.Full:
-                continue
-
-    def take() -> None:
-        try:
-            for item in items:
-                put((item, None))
-                if stopped.is_set():
-                    return
-            put((None, StopIteration()))
-        except BaseException as error:  # handed to the thread that waits, not hidden
-            put((None, error))
-
-    thread = threading.Thread(target=take, name="batches", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = waiting.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item  # type: ignore[misc] # an item comes with every entry without an error
-    finally:
-        stopped.set()
-        thread.join()
-
-
-def _as_it_is(batch: Any) -> Any:
-    """Keep NumPy arrays: they come through a pipe, where tensors would need room in /dev/shm."""
-    return batch
-
-
-def _context() -> Any:
-    """Start workers from a process that has neither threads nor CUDA, which forks badly."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
-def _begin_worker(_: int) -> None:
-    if hasattr(os, "nice"):
-        os.nice(5)  # the network goes first where processes share too few cores

@@ -26,9 +26,10 @@ from amtcli.devices import describe, resolve_precision
 from amtcli.errors import TrainingError, UsageError
 from amtcli.files import write_atomically
 from amtcli.training.average import WeightAverage
-from amtcli.training.batches import Batch, Share, WindowMaker, batches
+from amtcli.training.batches import Batch, Share, WindowMaker
 from amtcli.training.cached import find_cached
 from amtcli.training.components import build_components, build_modules
+from amtcli.training.feeding import feed
 from amtcli.training.interrupts import Interrupts, can_debug
 from amtcli.training.log import RunLog
 from amtcli.training.optimisers import make_optimiser
@@ -186,8 +187,8 @@ class _Run:
         self._listener.started(self._progress.step, n_steps, description)
         with ExitStack() as stack:
             self._log = stack.enter_context(self._open_log()) if self._ranks.is_first else None
-            feed = stack.enter_context(closing(self._feed(steps)))
-            reason = self._take_steps(steps, feed, interrupts)
+            batches = stack.enter_context(closing(self._feed(steps)))
+            reason = self._take_steps(steps, batches, interrupts)
             if reason == _INTERRUPTED:
                 self._save()
                 raise KeyboardInterrupt
@@ -197,7 +198,7 @@ class _Run:
         return Outcome(reason, progress.step, progress.best_scores, model)
 
     def _take_steps(
-        self, steps: range, feed: Generator[Batch, None, None], interrupts: Interrupts
+        self, steps: range, batches: Generator[Batch, None, None], interrupts: Interrupts
     ) -> str:
         """Take steps until something ends them; returns what it was."""
         training, validation = self._recipe.training, self._recipe.validation
@@ -205,7 +206,7 @@ class _Run:
             if interrupts.wants_debugger():
                 self._debug()
             asked = interrupts.stop or (self._ranks.is_first and interrupts.out_of_time)
-            report = self._step(step, feed, stop=asked)
+            report = self._step(step, batches, stop=asked)
             self._record(report)
             done = self._progress.step
             is_measured = done % validation.every_steps == 0
@@ -220,10 +221,10 @@ class _Run:
                 return _PATIENCE
         return _ALL_STEPS
 
-    def _step(self, step: int, feed: Generator[Batch, None, None], *, stop: bool) -> StepReport:
+    def _step(self, step: int, batches: Generator[Batch, None, None], *, stop: bool) -> StepReport:
         start_s = time.perf_counter()
         try:
-            report = self._stepper.step(step, feed, stop=stop)
+            report = self._stepper.step(step, batches, stop=stop)
         except NotFiniteError as error:
             path = self._options.folder / NOT_FINITE_FILE
             self._save(path)
@@ -327,7 +328,7 @@ class _Run:
         n_workers = self._options.n_workers
         if n_workers is None:
             n_workers = auto_workers(self._ranks.device)
-        return batches(self._maker, self._share, steps, n_workers)
+        return feed(self._maker, self._share, steps, n_workers)
 
     def _debug(self) -> None:
         if not can_debug():
