@@ -102,17 +102,21 @@ class Convolution(nn.Module):
     ) -> None:
         super().__init__()
         reach = (kernel[0] - 1) * dilation
-        ahead = lookahead.take(reach // 2)
-        behind = reach - ahead
+        self.ahead_frames = lookahead.take(reach // 2)
+        self.behind_frames = reach - self.ahead_frames
         # What is as long on both sides, the convolution pads itself, without a copy.
-        self._time_padding = (behind, ahead) if ahead < behind else None
+        self._pads_itself = self.ahead_frames == self.behind_frames
+        self._padding = (
+            self.ahead_frames if self._pads_itself else 0,
+            0 if stride > 1 else kernel[1] // 2,
+        )
         self.convolution = nn.Conv2d(
             n_in,
             n_out,
             kernel,
             stride=(1, stride),
             dilation=(dilation, 1),
-            padding=(0 if self._time_padding else ahead, 0 if stride > 1 else kernel[1] // 2),
+            padding=self._padding,
             groups=groups,
             bias=False,
         )
@@ -121,12 +125,16 @@ class Convolution(nn.Module):
 
     def forward(self, x: Tensor, around: Tensor | None = None) -> Tensor:
         """(B, n_in, T, F) to (B, n_out, T, F // stride); adds ``around`` before it rectifies."""
-        if self._time_padding is not None:
-            x = F.pad(x, (0, 0, *self._time_padding))
+        if not self._pads_itself:
+            x = F.pad(x, (0, 0, self.behind_frames, self.ahead_frames))
         if self._folded is None or self.training:
             result: Tensor = self.norm(self.convolution(x))
             return torch.relu_(result if around is None else result + around)
-        return self._fused(x, *self._folded, around)
+        return self._fused(x, around, self._padding)
+
+    def unpadded(self, x: Tensor, around: Tensor | None = None) -> Tensor:
+        """Compute the frames whose neighbours in time are all there, once folded."""
+        return self._fused(x, around, (0, self._padding[1]))
 
     def fold(self, dtype: torch.dtype) -> None:
         """Make one convolution of both for inference, with weights and results of ``dtype``."""
@@ -139,17 +147,20 @@ class Convolution(nn.Module):
         bias = (norm.bias - norm.running_mean * scale).detach().to(dtype)
         if _can_fuse(weight):
             size = [1, layer.in_channels, *_TYPICAL_SIZE]
-            settings = (layer.padding, layer.stride, layer.dilation, layer.groups)
+            settings = (self._padding, layer.stride, layer.dilation, layer.groups)
             weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *settings, size)
         self._folded = (weight, bias)
 
-    def _fused(self, x: Tensor, weight: Tensor, bias: Tensor, around: Tensor | None) -> Tensor:
+    def _fused(self, x: Tensor, around: Tensor | None, padding: tuple[int, int]) -> Tensor:
         """Convolve, add and rectify in one pass over the result, where oneDNN does it."""
+        assert self._folded is not None
+        weight, bias = self._folded
         layer = self.convolution
-        settings = (layer.padding, layer.stride, layer.dilation, layer.groups)
+        settings = (padding, layer.stride, layer.dilation, layer.groups)
         if not weight.is_mkldnn:
-            padding, stride, dilation, groups = settings
-            result = torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
+            result = torch.conv2d(
+                x, weight, bias, layer.stride, padding, layer.dilation, layer.groups
+            )
             return torch.relu_(result if around is None else result.add_(around))
         ops = torch.ops.mkldnn
         fused: Tensor = (
@@ -226,9 +237,7 @@ class KeyMix(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Add what all keys say together."""
         hidden = self.smooth(self.gather(flat_keys(self.narrow(x))))
-        spread = self.spread(hidden)[..., 0].transpose(1, 2)  # (B, T, K * C)
-        keys = spread.unflatten(2, (N_KEYS, -1)).permute(0, 3, 1, 2)
-        mixed: Tensor = self.widen(keys, around=x)
+        mixed: Tensor = self.widen(unflat_keys(self.spread(hidden)), around=x)
         return mixed
 
 
@@ -265,6 +274,10 @@ class PedalHead(nn.Module):
         hidden = self.gather(flat_keys(self.narrow(x)))
         for layer in self.times:
             hidden = layer(hidden, around=hidden)
+        return self.logits(hidden)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(B, width, T, 1) to (B, 2, T)."""
         logits: Tensor = self.output(hidden.to(self.output.weight.dtype))
         return logits[..., 0]
 
@@ -303,14 +316,23 @@ class Swift(Network):
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Compute logits: (B, T, K) for each of HEADS, (B, T, 1) for each of PEDAL_HEADS."""
-        x = (features + self.bin_offset).permute(0, 3, 1, 2)
-        x = self.bins(x if self.training else x.to(self._dtype))
-        x = self.mix(self.near(self.partials(self.semitones(x))))
+        x = self.semitones(self.bins(self.as_image(features)))
+        x = self.mix(self.near(self.partials(x)))
         for block in self.blocks:
             x = block(x)
-        keys = self.heads(x.to(self.heads.weight.dtype)).unbind(dim=1)
+        keys = self.key_logits(x).unbind(dim=1)
         pedals = self.pedal(x).transpose(1, 2).split(1, dim=2)
         return dict(zip(HEADS + PEDAL_HEADS, (*keys, *pedals), strict=True))
+
+    def as_image(self, features: Tensor) -> Tensor:
+        """(B, T, bins, spectra) to what the first layer takes, (B, spectra, T, bins)."""
+        image: Tensor = (features + self.bin_offset).permute(0, 3, 1, 2)
+        return image if self.training else image.to(self._dtype)
+
+    def key_logits(self, x: Tensor) -> Tensor:
+        """(B, C, T, K) to (B, 4, T, K), in the order of HEADS."""
+        logits: Tensor = self.heads(x.to(self.heads.weight.dtype))
+        return logits
 
     def activations(self, features: Tensor) -> list[RegressionActivations]:
         """Compute probabilities and velocities, all in 0-1."""
@@ -329,6 +351,12 @@ class Swift(Network):
 def flat_keys(x: Tensor) -> Tensor:
     """(B, C, T, K) to one column of all keys' channels, (B, K * C, T, 1), without a copy."""
     return x.permute(0, 2, 3, 1).flatten(2).transpose(1, 2)[..., None]
+
+
+def unflat_keys(x: Tensor) -> Tensor:
+    """Undo `flat_keys`."""
+    columns = x[..., 0].transpose(1, 2)
+    return columns.reshape(*columns.shape[:2], N_KEYS, -1).permute(0, 3, 1, 2)
 
 
 def _initialise(module: nn.Module) -> None:
