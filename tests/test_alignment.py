@@ -107,6 +107,16 @@ def test_a_wrong_file_is_an_error(played, demo):
             warp_score(score, recording)
 
 
+def test_a_score_that_is_partly_in_time_is_an_error_that_says_how_much_and_how_far(played):
+    times, audio = played
+    late = (times.onsets_s > 20) & (times.onsets_s < 40)
+    score = moved(times, lambda t: t + np.where(late, 0.08, 0.0))
+    with pytest.raises(AmtError, match=r"only 6\d% of the score is in time .* up to [78]\d ms off"):
+        align(score, audio)
+    warped_s = warp_score(score, audio).heard_at(score.onsets_s)
+    assert np.percentile(np.abs(warped_s - times.onsets_s), 90) < 0.03
+
+
 def test_an_empty_score_is_an_error(played):
     empty = Times(np.zeros(0), np.zeros(0), np.zeros(0, int))
     for place in (align, warp_score):

@@ -35,13 +35,15 @@ class Shift:
     """``bias_s`` at the score's zero, and ``drift`` in seconds per second after it.
 
     A note at t in the score is heard at ``t * (1 + drift) + bias_s``. ``agreement`` is the share
-    of the score's stretches that say so by themselves; ``prominence`` is how far, in standard
-    deviations, the best line stands out of all others.
+    of the score's stretches that say so by themselves, ``spread_s`` how far off nine in ten of
+    them are at most; ``prominence`` is how far, in standard deviations, the best line stands out
+    of all others.
     """
 
     bias_s: float
     drift: float
     agreement: float
+    spread_s: float
     prominence: float
 
 
@@ -51,10 +53,11 @@ def measure_shift(score: Array, audio: Array) -> Shift:
     The score has one note at least and is no longer than the recording.
     """
     rough, prominence = _rough_line(score, audio)
-    centres_s, shifts_s = _fine_shifts(score, audio, rough)
+    centres_s, shifts_s, n_stretches = _fine_shifts(score, audio, rough)
     drift, bias_s = _robust_line(centres_s, shifts_s)
     off_s = np.abs(bias_s + drift * centres_s - shifts_s)
-    return Shift(bias_s, drift, float(np.mean(off_s <= _AGREEMENT_S)), prominence)
+    agreement = np.count_nonzero(off_s <= _AGREEMENT_S) / n_stretches
+    return Shift(bias_s, drift, agreement, float(np.percentile(off_s, 90)), prominence)
 
 
 def _rough_line(score: Array, audio: Array) -> tuple[tuple[float, float], float]:
@@ -95,12 +98,16 @@ def _overlaps(score: Array, n_audio: int, reach: int) -> NDArray[np.bool_]:
 
 def _fine_shifts(
     score: Array, audio: Array, rough: tuple[float, float]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centres of the stretches and the shift that each of them has by itself, both (n,) s."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """Centres of the stretches and the shift of each by itself, both (n,) s; and their number.
+
+    Those that the line puts outside the recording are counted only.
+    """
     bias_s, drift = rough
     reach = round(_FINE_REACH_S * ONSETS_HZ)
     length = _stretch_length(score, _FINE_STRETCH_S * ONSETS_HZ)
     centres_s, shifts_s = [], []
+    n_stretches = 0
     for first in range(0, len(score), length // 2):
         stretch = score[first : first + length]
         if stretch.sum() < _LEAST_NOTES:
@@ -108,14 +115,15 @@ def _fine_shifts(
         centre_s = (first + len(stretch) / 2) / ONSETS_HZ
         expected = round((bias_s + drift * centre_s) * ONSETS_HZ)
         at = first + expected
+        n_stretches += 1
         if at < -reach or at + len(stretch) > len(audio) + reach:
             continue  # it was not recorded
         curve = _correlation(stretch, audio, at, reach)
         centres_s.append(centre_s)
         shifts_s.append((expected + _peak(curve) - reach) / ONSETS_HZ)
     if not centres_s:
-        return np.zeros(1), np.full(1, bias_s)
-    return np.array(centres_s), np.array(shifts_s)
+        return np.zeros(1), np.full(1, bias_s), 1
+    return np.array(centres_s), np.array(shifts_s), n_stretches
 
 
 def _robust_line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
