@@ -5,6 +5,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from amtcli.decoders.note_states import NoteOn
 from amtcli.decoders.peaks import PeaksConfig, PeaksDecoder, decode_peaks, find_tops
 from amtcli.decoders.regression import RegressionActivations
 from amtcli.notes import Note, PedalSpan
@@ -194,4 +195,23 @@ def test_silent_windows_end_what_sounds():
     assert decoder.feed(maps) == []
     (note,) = decoder.feed(None)
     assert (note.onset_s, note.offset_s) == pytest.approx((30 * FRAME_S, 40 * FRAME_S))
+    assert decoder.close() == []
+
+
+def test_frame_by_frame_a_note_begins_one_frame_after_its_peak():
+    maps = silence(40)
+    maps.onset[9:12, KEY] = (0.5, 0.9, 0.6)
+    maps.frame[10:20, KEY] = 1
+    maps.velocity[10, KEY] = 0.5
+    decoder = PeaksDecoder(CONFIG, WindowSpec(400, 400, 0))
+    events = {}
+    for frame in range(40):
+        one = {f.name: getattr(maps, f.name)[frame : frame + 1] for f in fields(maps)}
+        for event in decoder.push(RegressionActivations(**one)):
+            events[frame] = event
+    onset_s = pytest.approx((10 + 0.1 / 0.8) * FRAME_S)
+    assert events == {
+        11: NoteOn(onset_s, 60, 64, pytest.approx(0.9)),
+        21: Note(onset_s, pytest.approx(20 * FRAME_S), 60, 64, pytest.approx(0.9)),
+    }
     assert decoder.close() == []

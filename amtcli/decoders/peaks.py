@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 
 from amtcli.decoders.frame_stream import FrameStream, Stretch, whole
 from amtcli.decoders.frames import LOWEST_PITCH, N_KEYS
+from amtcli.decoders.note_states import NoteOn
 from amtcli.decoders.regression import N_COLUMNS, VELOCITY_SCALE, RegressionActivations
 from amtcli.notes import SUSTAIN_PEDAL, Note, PedalSpan
 from amtcli.windows import WindowSpec
 
 CONTEXT_FRAMES = 1
+Event = NoteOn | Note | PedalSpan
+
 SHORTEST_FRAMES = 2  # a note's frames rise with its onset: they cannot have fallen silent before
 PEDAL_REST_FRAMES = 2  # how long a released pedal is up, at least, though its frames say nothing
 
@@ -60,18 +63,25 @@ class PeaksDecoder:
 
     def feed(self, activations: RegressionActivations | None) -> list[Note | PedalSpan]:
         """Take the next window (None: one without any sound), return what has ended."""
+        return list(_ended(self.push(activations)))
+
+    def push(self, activations: RegressionActivations | None) -> list[Event]:
+        """Take the next window, return notes as they begin and, once more, as they end.
+
+        A window may be as short as one frame: a note begins one frame after its peak.
+        """
         rows = None if activations is None else activations.rows()
         return self._scan.push(self._stream.push(rows))
 
     def close(self) -> list[Note | PedalSpan]:
         """End the recording: what is still open ends with it."""
-        return self._scan.push(self._stream.finish()) + self._scan.close()
+        return [*_ended(self._scan.push(self._stream.finish())), *self._scan.close()]
 
 
 def decode_peaks(activations: RegressionActivations, config: PeaksConfig) -> list[Note | PedalSpan]:
     """Decode a whole recording at once, frame 0 at 0 s."""
     scan = _Scan(config)
-    return scan.push(whole(activations.rows(), CONTEXT_FRAMES)) + scan.close()
+    return [*_ended(scan.push(whole(activations.rows(), CONTEXT_FRAMES))), *scan.close()]
 
 
 def find_tops(
@@ -92,6 +102,10 @@ def find_tops(
     return is_peak, shift
 
 
+def _ended(events: list[Event]) -> Iterator[Note | PedalSpan]:
+    return (event for event in events if not isinstance(event, NoteOn))
+
+
 @dataclass(slots=True)
 class _OpenNote:
     frame: int
@@ -110,8 +124,8 @@ class _Scan:
         self._pedal = _PedalScan(config.pedal_frame_threshold)
         self._n_frames = 0
 
-    def push(self, stretch: Stretch) -> list[Note | PedalSpan]:
-        """Take the next frames, return what ends in them."""
+    def push(self, stretch: Stretch) -> list[Event]:
+        """Take the next frames, return what begins and ends in them."""
         config = self._config
         onset, offset, frame, velocity, pedal = np.split(
             stretch.rows, [N_KEYS, 2 * N_KEYS, 3 * N_KEYS, 4 * N_KEYS], axis=1
@@ -133,7 +147,7 @@ class _Scan:
             )
             struck.setdefault(at[1], []).append(note)
         self._open = {}
-        found: list[Note | PedalSpan] = []
+        found: list[Event] = []
         for key, notes in sorted(struck.items()):
             found += self._scan_key(key, notes, ends)
         presses = self._pedal.push(
@@ -149,9 +163,11 @@ class _Scan:
         ]
         return found + [self._span(*press) for press in self._pedal.close(self._n_frames)]
 
-    def _scan_key(self, key: int, notes: list[_OpenNote], ends: _Ends) -> Iterator[Note]:
-        """End the notes of one key, in order of onset; keeps the last if it goes on."""
+    def _scan_key(self, key: int, notes: list[_OpenNote], ends: _Ends) -> Iterator[NoteOn | Note]:
+        """Begin and end the notes of one key, in order of onset; keeps the last if it goes on."""
         for note, following in zip(notes, [*notes[1:], None], strict=True):
+            if note.frame >= ends.first_frame:
+                yield self._note_on(key, note)
             limit = self._n_frames if following is None else following.frame
             last = note.frame + self._longest_frames
             end = ends.first(key, note.frame + SHORTEST_FRAMES, min(limit, last))
@@ -164,16 +180,18 @@ class _Scan:
             else:
                 self._open[key] = note
 
-    def _note(self, key: int, note: _OpenNote, end: float) -> Note:
-        frame_s = self._config.frame_s
-        onset_s = max(note.onset, 0.0) * frame_s
-        return Note(
-            onset_s=onset_s,
-            offset_s=max(end * frame_s, onset_s + frame_s / 2),
+    def _note_on(self, key: int, note: _OpenNote) -> NoteOn:
+        return NoteOn(
+            onset_s=max(note.onset, 0.0) * self._config.frame_s,
             pitch=LOWEST_PITCH + key,
             velocity=min(max(round(note.velocity * VELOCITY_SCALE), 1), 127),
             confidence=round(note.confidence, 6),
         )
+
+    def _note(self, key: int, note: _OpenNote, end: float) -> Note:
+        begun, frame_s = self._note_on(key, note), self._config.frame_s
+        offset_s = max(end * frame_s, begun.onset_s + frame_s / 2)
+        return Note(begun.onset_s, offset_s, begun.pitch, begun.velocity, begun.confidence)
 
     def _span(self, begin: float, end: float) -> PedalSpan:
         frame_s = self._config.frame_s
