@@ -87,7 +87,7 @@ def run(tmp_path, recordings, *overrides, name="run", watcher=None, validator=No
     recipe = toy.write_recipe(tmp_path, *overrides)
     kept = Kept()
     companions = Companions(validator, kept, watcher or Watcher())
-    options = TrainOptions(tmp_path / name, "cpu", 0, **options)
+    options = TrainOptions(tmp_path / name, **{"device": "cpu", "n_workers": 0} | options)
     return train(recipe, recordings, options, companions), kept
 
 
@@ -149,6 +149,17 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, recordings, stop
     assert same(whole_models.models[-1], models.models[-1])
     assert curve(tmp_path, "whole") == curve(tmp_path, "parts")
     assert resumed.scores == whole.scores == {"onset_f1": 0.75}
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_interrupted_and_resumed_equals_uninterrupted(tmp_path, recordings):
+    overrides = ("network.normalise=true", "training.accumulation=2", "training.precision=bf16")
+    where = {"device": "cuda", "n_workers": 2}
+    run(tmp_path, recordings, *overrides, name="whole", **where)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, recordings, *overrides, name="parts", watcher=Watcher(5), **where)
+    run(tmp_path, recordings, *overrides, name="parts", resume="auto", **where)
+    assert same(state_of(tmp_path, "whole"), state_of(tmp_path, "parts"))
 
 
 def test_workers_change_nothing(tmp_path, recordings):
