@@ -56,7 +56,7 @@ def measure_shift(score: Array, audio: Array) -> Shift:
     centres_s, shifts_s, n_stretches = _fine_shifts(score, audio, rough)
     drift, bias_s = _robust_line(centres_s, shifts_s)
     off_s = np.abs(bias_s + drift * centres_s - shifts_s)
-    agreement = np.count_nonzero(off_s <= _AGREEMENT_S) / n_stretches
+    agreement = int(np.count_nonzero(off_s <= _AGREEMENT_S)) / n_stretches
     return Shift(bias_s, drift, agreement, float(np.percentile(off_s, 90)), prominence)
 
 
