@@ -36,7 +36,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class RefinedNote:
-    """A note of the report; ``velocity_read`` is what the recording says, unmapped."""
+    """A note of the report; ``velocity_read`` is what the recording says, unmapped, if it does."""
 
     score: str
     index: int
@@ -46,7 +46,7 @@ class RefinedNote:
     track: int
     channel: int
     velocity_before: int
-    velocity_read: float
+    velocity_read: float | None
     velocity_after: int
 
 
@@ -81,13 +81,18 @@ def prepare(score_path: Path, audio_path: Path, name: str, *, warped: bool) -> P
 
 
 def refine(prepared: Prepared, read: NDArray[np.float64], mapping: VelocityMapping) -> Refined:
-    """Write velocities read off the recording, (n,) in the score's order, into the file."""
+    """Write velocities read off the recording, (n,) in the score's order, into the file.
+
+    NaN is for a note that the recording says nothing of; it keeps its velocity.
+    """
     notes = prepared.score.notes
-    if read.shape != (len(notes),) or not np.isfinite(read).all():
-        raise ValueError(f"{len(notes)} finite velocities are needed, not {read.shape}")
+    if read.shape != (len(notes),) or np.isinf(read).any():
+        raise ValueError(f"{len(notes)} finite velocities or NaN are needed, not {read.shape}")
     written = np.array([note.velocity for note in notes], np.float64)
     onsets_s = np.array([note.onset_s for note in notes])
-    new = map_velocities(read, written, onsets_s, mapping)
+    told = ~np.isnan(read)
+    new = written.astype(np.intp)
+    new[told] = map_velocities(read[told], written[told], onsets_s[told], mapping)
     data = with_velocities(prepared.data, dict(enumerate(new.tolist())))
     rows = tuple(
         RefinedNote(
@@ -99,7 +104,7 @@ def refine(prepared: Prepared, read: NDArray[np.float64], mapping: VelocityMappi
             track=note.track,
             channel=note.channel,
             velocity_before=note.velocity,
-            velocity_read=round(float(velocity), 3),
+            velocity_read=None if np.isnan(velocity) else round(float(velocity), 3),
             velocity_after=int(after),
         )
         for note, heard, velocity, after in zip(notes, prepared.heard.notes, read, new, strict=True)

@@ -38,7 +38,8 @@ class ScoredRecording:
 class VelocityReading:
     """What became of one recording: a velocity per note in the score's order, or an error.
 
-    ``velocities`` (n,) are on MIDI's scale, neither rounded nor limited.
+    ``velocities`` (n,) are on MIDI's scale, neither rounded nor limited; NaN is for a note that
+    the recording says nothing of, such as one in digital silence.
     """
 
     recording: Recording

@@ -29,10 +29,20 @@ def test_read_velocities_are_written_and_told_note_by_note():
     assert refined.mean_change == (10 + 47) / 2
 
 
-@pytest.mark.parametrize("read", [[1.0], [1.0, 2.0, 3.0], [1.0, np.nan], [np.inf, 1.0]])
+@pytest.mark.parametrize("read", [[1.0], [1.0, 2.0, 3.0], [np.inf, 1.0]])
 def test_a_reader_that_does_not_answer_every_note_is_a_bug(read):
-    with pytest.raises(ValueError, match="2 finite velocities are needed"):
+    with pytest.raises(ValueError, match="2 finite velocities or NaN are needed"):
         refine(prepared(), np.array(read), VelocityMapping())
+
+
+def test_a_note_of_which_nothing_was_read_keeps_its_velocity():
+    mapping = VelocityMapping(match=np.array([100.0]))
+    refined = refine(prepared(), np.array([np.nan, 60.0]), mapping)
+    assert [note.velocity for note in read_score(refined.data).notes] == [40, 100]
+    assert [note.velocity_read for note in refined.notes] == [None, 60.0]
+    assert json.loads(report_json([refined]))[0]["notes"][0]["velocity_read"] is None
+    nothing = refine(prepared(), np.full(2, np.nan), VelocityMapping(keep_accents=True))
+    assert nothing.data == DATA
 
 
 def test_reports_hold_the_same_rows():
