@@ -140,7 +140,9 @@ def test_off_a_terminal_there_is_one_line_and_no_more(tmp_path, pack):
 
 
 def test_killed_and_begun_again_equals_undisturbed(tmp_path, pack):
-    longer = settings("training.steps=400", "training.save_every_steps=5")
+    longer = settings(
+        "training.steps=400", "training.save_every_steps=20", "validation.every_steps=200"
+    )
     assert toy_run(tmp_path, *longer, run="whole").exit_code == 0
     arguments = [tmp_path / "toy.toml", "--data", pack, "-o", tmp_path / "run", "--device", "cpu"]
     program = [sys.executable, toy.__file__, "train", *map(str, arguments), *longer]

@@ -55,4 +55,4 @@ def _n_frames(front_end: FrontEnd, recipe: Recipe, hop_samples: int) -> int:
     """Count the frames that a front-end makes of a window: the axis that grows with its length."""
     n_samples = recipe.sampling.length_samples
     sizes = [front_end([torch.zeros(1, n_samples + n)]).shape[1:] for n in (0, hop_samples)]
-    return next(one for one, longer in zip(*sizes, strict=True) if one != longer)
+    return next(int(one) for one, longer in zip(*sizes, strict=True) if one != longer)

@@ -77,7 +77,7 @@ def _open_tensorboard(folder: Path, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UsageError("training needs TensorBoard: pip install 'amtcli[train]'") from error
-    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
 
 def _open_wandb(folder: Path, project: str) -> Any:

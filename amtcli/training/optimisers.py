@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,8 @@ def make_optimiser(
     config: OptimiserConfig, parameters: Iterable[nn.Parameter]
 ) -> torch.optim.Optimizer:
     """Make the optimiser for all parameters that learn."""
-    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    return kinds[config.kind](
+    kinds: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    optimiser: torch.optim.Optimizer = kinds[config.kind](
         [parameter for parameter in parameters if parameter.requires_grad],
         lr=config.learning_rate,
         betas=config.betas,
@@ -24,6 +25,7 @@ def make_optimiser(
         weight_decay=config.weight_decay,
         amsgrad=config.amsgrad,
     )
+    return optimiser
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
@@ -36,4 +38,5 @@ def clip_gradients(parameters: Iterable[nn.Parameter], clip_norm: float) -> Tens
     """Scale gradients down to the norm ``clip_norm`` (0: leave them); returns the norm before."""
     norm = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf)
     # Divided among processes, each has its own part of the norm.
-    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+    gather: Any = getattr(norm, "full_tensor", None)
+    return norm if gather is None else gather()

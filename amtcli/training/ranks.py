@@ -90,10 +90,11 @@ def share_network(network: nn.Module, ranks: Ranks, *, shard: bool) -> nn.Module
         on_cuda = [ranks.device] if ranks.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(network, device_ids=on_cuda)
     try:
+        from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
     except ImportError as error:
         raise TrainingError("--shard needs torch 2.6 or later") from error
-    mesh = torch.distributed.init_device_mesh(ranks.device.type, (ranks.n_ranks,))
+    mesh = init_device_mesh(ranks.device.type, (ranks.n_ranks,))
     fully_shard(network, mesh=mesh)
     return network
 
@@ -101,17 +102,18 @@ def share_network(network: nn.Module, ranks: Ranks, *, shard: bool) -> nn.Module
 def without_exchange(network: nn.Module, *, last: bool) -> AbstractContextManager[None]:
     """Let gradients of all but the last part of a batch stay where they are until it has come."""
     if isinstance(network, nn.parallel.DistributedDataParallel):
-        return nullcontext() if last else network.no_sync()  # type: ignore[no-any-return]
-    if hasattr(network, "set_requires_gradient_sync"):
-        network.set_requires_gradient_sync(last)
+        return nullcontext() if last else network.no_sync()
+    set_exchange: Any = getattr(network, "set_requires_gradient_sync", None)
+    if set_exchange is not None:
+        set_exchange(last)
     return nullcontext()
 
 
 def whole(value: Any) -> Any:
     """Gather tensors, and what holds them, from all processes onto the CPU."""
     if isinstance(value, Tensor):
-        full = value.full_tensor() if hasattr(value, "full_tensor") else value
-        return full.detach().cpu()
+        gather: Any = getattr(value, "full_tensor", None)
+        return (value if gather is None else gather()).detach().cpu()
     if isinstance(value, Mapping):
         return {key: whole(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -119,7 +121,7 @@ def whole(value: Any) -> Any:
     return value
 
 
-def divided_like(value: Tensor, model: Tensor) -> Tensor:
+def divided_like(value: Tensor, model: Any) -> Tensor:
     """Lay a whole tensor out as ``model`` is: on its device, divided among processes or not."""
     value = value.to(model.device)
     if not hasattr(model, "full_tensor"):

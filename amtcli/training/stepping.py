@@ -101,7 +101,7 @@ class Stepper:
         with without_exchange(self._called, last=part == n_parts - 1):
             with self._autocast:
                 loss = self._objective.loss(self._called, features, targets)  # type: ignore[arg-type]
-            (loss.total / n_parts).backward()  # type: ignore[no-untyped-call]
+            (loss.total / n_parts).backward()
         return loss
 
     def _seed(self, step: int, part: int) -> int:
