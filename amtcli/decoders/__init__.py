@@ -13,6 +13,7 @@ from amtcli.decoders.note_states import NoteStatesConfig, NoteStatesDecoder
 from amtcli.decoders.onset_peaks import OnsetPeaksConfig, OnsetPeaksDecoder
 from amtcli.decoders.peaks import PeaksConfig, PeaksDecoder
 from amtcli.decoders.regression import RegressionConfig, RegressionDecoder
+from amtcli.decoders.score_velocities import ScoreVelocitiesConfig, ScoreVelocityDecoder
 from amtcli.decoders.semi_crf import SemiCrfConfig, SemiCrfDecoder
 from amtcli.notes import Note, PedalSpan
 
@@ -35,5 +36,6 @@ DECODERS: dict[str, tuple[type[Any], type[Any]]] = {
     "onset_peaks": (OnsetPeaksConfig, OnsetPeaksDecoder),
     "peaks": (PeaksConfig, PeaksDecoder),
     "regression": (RegressionConfig, RegressionDecoder),
+    "score_velocities": (ScoreVelocitiesConfig, ScoreVelocityDecoder),
     "semi_crf": (SemiCrfConfig, SemiCrfDecoder),
 }

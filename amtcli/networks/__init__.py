@@ -16,14 +16,18 @@ from amtcli.networks.onsets_and_frames import OnsetsAndFrames, OnsetsAndFramesCo
 from amtcli.networks.onsets_velocities import OnsetsVelocities, OnsetsVelocitiesConfig
 from amtcli.networks.swift import Swift, SwiftConfig
 from amtcli.networks.transkun import Transkun, TranskunConfig
+from amtcli.networks.velocity.film_unet import FilmUnet, FilmUnetConfig
+from amtcli.networks.velocity.score_informed import ScoreInformed, ScoreInformedConfig
 
 ARCHITECTURES: dict[str, tuple[type[Any], type[Network]]] = {
     "autoregressive": (AutoregressiveConfig, Autoregressive),
+    "film_unet": (FilmUnetConfig, FilmUnet),
     "hcqt_hppnet": (HcqtHppnetConfig, HcqtHppnet),
     "hppnet": (HppnetConfig, Hppnet),
     "hpt": (HptConfig, Hpt),
     "onsets_and_frames": (OnsetsAndFramesConfig, OnsetsAndFrames),
     "onsets_velocities": (OnsetsVelocitiesConfig, OnsetsVelocities),
+    "score_informed": (ScoreInformedConfig, ScoreInformed),
     "swift": (SwiftConfig, Swift),
     "transkun": (TranskunConfig, Transkun),
 }
