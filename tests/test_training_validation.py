@@ -15,6 +15,7 @@ from amtcli.engine import Engine, EngineOptions
 from amtcli.errors import DataError, ModelError, TrainingError, UsageError
 from amtcli.evaluation.conventions import Conventions
 from amtcli.evaluation.piece import score_piece
+from amtcli.front_ends import FRONT_ENDS
 from amtcli.model_folder import load_model, write_model
 from amtcli.networks import ARCHITECTURES
 from amtcli.networks.network import Network
@@ -223,6 +224,20 @@ def test_a_missing_recording_ends_it_in_words(tmp_path):
     front_end, network = build_modules(recipe)
     with pytest.raises(DataError, match=r"a\.h5"):
         validator(network, front_end)
+
+
+def test_the_loss_hears_silence_as_training_does(tmp_path, monkeypatch):
+    class LeavesSilenceOut(toy_training.ToyFrontEnd):
+        def forward(self, windows):
+            features = super().forward(windows)
+            silent = (features == 0).all(dim=2, keepdim=True)
+            return features if self.training else features.masked_fill(silent, float("nan"))
+
+    entry = (toy_training.ToyFrontEndConfig, LeavesSilenceOut)
+    monkeypatch.setitem(FRONT_ENDS, "toy", entry)
+    piece = write_piece(tmp_path, "a", [(0.2, 0.9)], [0.2])
+    found = measure(toy_training.write_recipe(tmp_path, "validation.metric=neg_loss"), [piece])
+    assert -2 < found.scores["neg_loss"] < 0
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])

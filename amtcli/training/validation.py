@@ -231,7 +231,8 @@ class LossValidator:
     def __call__(self, network: Network, front_end: FrontEnd) -> Validation:
         """Measure. Raises TrainingError when the loss is no number."""
         device = _device(network)
-        front_end = front_end.to(device)
+        # As in training: for whole recordings, some front-ends leave silent frames out as NaN.
+        front_end = front_end.to(device).train()
         totals: list[tuple[int, float]] = []
         training = self._recipe.training
         for windows in _portions(self._windows(), training.batch_size // training.accumulation):
