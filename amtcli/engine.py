@@ -308,7 +308,9 @@ def performance_of(found: Iterable[Note | PedalSpan]) -> Performance:
 
 def _to_transcription(job: _Job) -> Transcription:
     state = job.state
-    performance = performance_of(job.found) if state.error is None else None
+    # What a network hears in the silence that fills its last window is no part of the recording.
+    found = (event for event in job.found if event.onset_s < state.duration_s)
+    performance = performance_of(found) if state.error is None else None
     elapsed_s = time.perf_counter() - state.started
     timings = Timings(state.duration_s, state.read_s, job.compute_s, job.decode_s, elapsed_s)
     return Transcription(state.recording, performance, state.error, state.warnings, timings)

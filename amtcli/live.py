@@ -95,6 +95,7 @@ class LiveTranscriber:
         # The first frames with sound in their windows lie before the recording's own.
         self._next_frame = -self._n_partial
         self._samples = torch.zeros(2 * self._n_partial * self.hop_samples)
+        self._n_samples = 0
         self._ahead = network.lookahead_frames
         self._n_silent = 2 * self._ahead  # frames of silence up to now: there was nothing before
         with torch.inference_mode():
@@ -110,6 +111,7 @@ class LiveTranscriber:
         """
         mono = samples.mean(axis=0) if samples.ndim == 2 else samples
         block = torch.from_numpy(np.asarray(mono, np.float32))
+        self._n_samples += len(block)
         self._samples = torch.cat([self._samples, block])
         n_whole = (len(self._samples) - self._half_window) // self.hop_samples + 1 - self._n_partial
         if n_whole <= 0:
@@ -122,11 +124,15 @@ class LiveTranscriber:
         return self._decoder.push(frames)
 
     def close(self) -> list[NoteOn | Note]:
-        """End the recording: decide what its last samples are heard in, end what is open."""
+        """End the recording: decide what its last samples are heard in, end what is open.
+
+        What would begin in the silence behind it is left out.
+        """
+        end_s = self._n_samples / self.sample_rate_hz
         n_silent = 2 * self._half_window + (2 * self._ahead + 1) * self.hop_samples
         events = self.feed(np.zeros(n_silent, np.float32))
         events += [note for note in self._decoder.close() if isinstance(note, Note)]
-        return events
+        return [event for event in events if event.onset_s < end_s]
 
     def _heard(self, features: Tensor) -> StateFrames:
         """Run the convolutions over the next frames (n, n_mels).

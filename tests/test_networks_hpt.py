@@ -211,7 +211,7 @@ def test_a_model_folder_transcribes_as_its_parts_do(tmp_path):
             found += decoder.feed(network.activations(LogMel(FRONT_END)([window]))[0])
     found += decoder.close()
     for kind, ours in ((Note, result.performance.notes), (PedalSpan, result.performance.pedals)):
-        expected = [event for event in found if isinstance(event, kind)]
+        expected = [event for event in found if isinstance(event, kind) and event.onset_s < 2.5]
         assert len(ours) == len(expected) > 0
         onsets_s = sorted(event.onset_s for event in expected)
         np.testing.assert_allclose([event.onset_s for event in ours], onsets_s, atol=1e-4)

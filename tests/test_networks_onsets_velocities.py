@@ -152,7 +152,9 @@ def test_a_model_folder_transcribes_as_its_parts_do(tmp_path):
         onset=np.concatenate([*(h.onset[20:80] for h in heads), silence]),
         velocity=np.concatenate([*(h.velocity[20:80] for h in heads), silence]),
     )
-    expected = sorted(decode_onset_peaks(joined, decoder_config), key=lambda n: n.onset_s)
+    found = decode_onset_peaks(joined, decoder_config)
+    within = (note for note in found if note.onset_s < len(samples) / 16000)
+    expected = sorted(within, key=lambda n: n.onset_s)
     assert len(result.performance.notes) == len(expected) > 10
     np.testing.assert_allclose(
         [n.onset_s for n in result.performance.notes], [n.onset_s for n in expected], atol=1e-6

@@ -51,6 +51,13 @@ SMALL = {
     "autoregressive-96ms": ["network.conv_complexity=2", "network.lstm_complexity=4"],
 }
 SMALL["hpt-pedals"] = SMALL["hpt-notes"]
+TRANSKUN = [
+    "network.base_channels=4",
+    "network.width=16",
+    "network.n_layers=1",
+    "network.n_heads=2",
+    "network.head_width=8",
+]
 
 
 @dataclass(frozen=True)
@@ -386,3 +393,27 @@ def test_decoder_and_objective_of_a_recipe_shift_alike(name):
     assert made.decoder_config.label_shift_frames == made.objective._config.label_shift_frames
     with pytest.raises(ValueError, match="below 0"):
         replace(made.objective._config, label_shift_frames=-1)
+
+
+def test_the_loss_of_transkun_falls():
+    made = parts("transkun", *TRANSKUN)
+    rate_hz = 44100
+    samples = torch.nn.functional.interpolate(
+        sound(played(0))[None], scale_factor=rate_hz / RATE_HZ
+    )
+    features = made.front_end.train()([samples[0]]).detach()
+    duration_s = samples.shape[-1] / rate_hz
+    window = WindowLabels(labels_of_performance(played(0)), duration_s)
+    targets = stacked([made.objective.targets(window)])
+    network = made.network.train()
+    optimizer = torch.optim.Adam(network.parameters(), 2e-2)
+    totals = []
+    for _ in range(3):
+        torch.manual_seed(1)  # the same dropout
+        loss = made.objective.loss(network, features, targets)
+        optimizer.zero_grad()
+        loss.total.backward()
+        optimizer.step()
+        totals.append(loss.total.item())
+    assert totals[-1] < 0.9 * totals[0]
+    assert all(parameter.grad.any() for parameter in network.parameters())

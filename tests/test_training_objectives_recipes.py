@@ -28,6 +28,7 @@ N_PARAMETERS = {
     "hpt-pedals": 13_861_277,
     "onsets-and-frames": 26_491_256,
     "onsets-velocities": 3_127_168,
+    "transkun": 13_613_711 - 2 * 5,  # the windows are the front-end's
 }
 
 
@@ -47,8 +48,9 @@ def test_the_tables_of_a_recipe_agree(name):
     for part, registry in (("decoder", DECODERS), ("objective", OBJECTIVES)):
         found, _ = config(registry, getattr(recipe, part), part)
         assert (found.sample_rate_hz, found.hop_samples) == clock
-    assert recipe.sampling.length_samples % front_end.hop_samples == 0
-    assert recipe.sampling.grid_samples % front_end.hop_samples == 0
+    if name != "transkun":  # whose windows are of whole seconds, and begin anywhere
+        assert recipe.sampling.length_samples % front_end.hop_samples == 0
+        assert recipe.sampling.grid_samples % front_end.hop_samples == 0
     assert recipe.validation.thresholds.keys() <= recipe.decoder.keys()
     for key, values in recipe.validation.thresholds.items():
         assert min(values) <= recipe.decoder[key] <= max(values)

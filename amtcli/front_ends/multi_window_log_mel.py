@@ -46,8 +46,9 @@ class MultiWindowLogMel(FrontEnd):
         super().__init__()
         self.config = config
         self.sample_rate_hz = config.sample_rate_hz
-        self.centers = nn.Parameter(torch.zeros(config.n_learned_windows))
-        self.widths = nn.Parameter(torch.zeros(config.n_learned_windows))
+        places = torch.arange(1, config.n_learned_windows + 1) / (config.n_learned_windows + 1)
+        self.centers = nn.Parameter(torch.logit(places))
+        self.widths = nn.Parameter(-torch.ones(config.n_learned_windows))
         mel = mel_filters(config)
         used = mel.any(dim=1).nonzero().flatten()
         # Bins without weight in any filter (9 in 14 of them) are not worth computing powers for.

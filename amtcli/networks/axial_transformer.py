@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from amtcli.networks.linear import Linear
 
+FIRST_SCALE = 0.01  # of a residual branch that has learnt nothing yet
 CPU_TILE = 16  # rows of attention worked on at once: 16 x 149 tokens fit a level-3 cache
 
 
@@ -31,7 +32,9 @@ class AxialAttention(nn.Module):
         self.query = Linear(width, width, bias=False)
         self.key_value = Linear(width, 2 * width, bias=False)
         self.output = Linear(width, width)
-        self.scale = nn.Parameter(torch.ones(width))
+        self.scale = nn.Parameter(torch.full((width,), FIRST_SCALE))
+        for projection in (self.query.weight, *self.key_value.weight.split(width)):
+            nn.init.xavier_uniform_(projection)
 
     def forward(self, stream: Tensor, context: Tensor) -> Tensor:
         """Update stream (rows, n, width) by what it finds in context (rows, m, width)."""
@@ -49,7 +52,7 @@ class AxialAttention(nn.Module):
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Scaled dot-product attention over (rows, heads, n, head width)."""
-    if query.device.type != "cpu":
+    if query.device.type != "cpu" or torch.is_grad_enabled():
         return F.scaled_dot_product_attention(query, key, value)
     # The fused CPU kernel is slower than three plain products on tiles that fit the cache.
     shape = query.shape
@@ -67,7 +70,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.expand = Linear(width, factor * width)
         self.contract = Linear(factor * width, width)
-        self.scale = nn.Parameter(torch.ones(width))
+        self.scale = nn.Parameter(torch.full((width,), FIRST_SCALE))
 
     def forward(self, stream: Tensor) -> Tensor:
         """Update stream (..., width)."""

@@ -26,8 +26,14 @@ class FrameProjection(nn.Module):
 
     def __init__(self, width: int, factor: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(factor, width, width))  # (phase, out, in)
-        self.bias = nn.Parameter(torch.zeros(width))
+        bound = 1 / math.sqrt(factor * width)  # as PyTorch begins transposed convolutions
+        self.weight = nn.Parameter(torch.empty(factor, width, width).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(width).uniform_(-bound, bound))
+
+    def forward(self, coarse: Tensor) -> Tensor:
+        """Compute the frames of all rows: (..., steps, in) to (..., steps * factor, out)."""
+        phases = torch.einsum("...si,poi->...spo", coarse, self.weight) + self.bias
+        return phases.flatten(-3, -2)
 
     def composed(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Put a linear map (n_out, width) behind it: weights (factor * n_out, width), bias."""
@@ -54,6 +60,11 @@ class IntervalScorer(nn.Module):
         super().__init__()
         self.map = nn.Linear(width, 2 * width + 1)
         self.width = width
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map frames (..., width) to end, begin (..., width) and single-frame values (...)."""
+        ends, begins, singles = self.map(frames).split([self.width, self.width, 1], dim=-1)
+        return ends, begins, singles[..., 0]
 
     def split_maps(self, frames: FrameProjection) -> list[tuple[Tensor, Tensor]]:
         """Return end, begin and single-frame maps, each composed with the frame projection."""

@@ -1,7 +1,7 @@
 """Transkun V2: a transformer that scores every interval of every key and pedal.
 
 Yujia Yan and Zhiyao Duan, "Scoring Time Intervals Using Non-Hierarchical Transformer for
-Automatic Piano Transcription", ISMIR 2024. Inference only: weights come from the authors.
+Automatic Piano Transcription", ISMIR 2024.
 
 The answer depends on the whole window (group normalisation, coordinates counted from its
 start), so window length is part of the model. Shapes: B windows, T frames, S = T / 8 coarse
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from amtcli.decoders.semi_crf import SYMBOLS, Intervals
 from amtcli.networks.axial_transformer import CPU_TILE, AxialBlock
@@ -26,6 +27,7 @@ from amtcli.networks.network import Network
 
 STEP_FRAMES = 8  # frames per coarse step: the stem halves time three times
 N_TOKENS = 149  # tokens per coarse step: 58 of the spectrum, an aggregate, 90 symbols
+HEAD_DROPOUT = 0.1
 SYMBOLS_AT_ONCE = 6  # rows scored together on a CPU; a dozen megabytes at a time
 
 
@@ -50,6 +52,8 @@ class CoordinateEmbedding(nn.Module):
         self.projection = nn.Linear(n_coordinates, width)
         self.hidden = nn.Linear(width, 4 * width)
         self.output = nn.Linear(4 * width, width)
+        nn.init.normal_(self.projection.weight)
+        nn.init.uniform_(self.projection.bias, -math.pi, math.pi)
 
     def forward(self, *axes: Tensor) -> Tensor:
         """Embed the grid spanned by the axes, each (n,): (n_1, ..., n_d, width)."""
@@ -95,6 +99,8 @@ class Stem(nn.Module):
     def _padded(x: Tensor, shift: Tensor) -> Tensor:
         """Add a shift and zeros around in one pass over what is the largest tensor of all."""
         before, after = STEP_FRAMES // 2, STEP_FRAMES // 2 - 1
+        if torch.is_grad_enabled():
+            return F.pad(x + shift, (2, 1, before, after))
         n_batch, n_channels, n_frames, n_mels = x.shape
         padded = x.new_zeros(n_batch, n_frames + before + after, 2 + n_mels + 1, n_channels)
         padded = padded.permute(0, 3, 1, 2)  # channels last, as x is
@@ -112,8 +118,25 @@ class IntervalHead(nn.Module):
 
     def forward(self, ends: Tensor) -> Tensor:
         """(intervals, 3 width) to (intervals, n_out)."""
-        attribute: Tensor = self.output(F.gelu(self.hidden(ends)))
+        hidden = F.dropout(F.gelu(self.hidden(ends)), HEAD_DROPOUT, self.training)
+        attribute: Tensor = self.output(hidden)
         return attribute
+
+
+@dataclass(frozen=True)
+class TranskunOutput:
+    """What training compares: of which scores are made, and of given intervals all attributes.
+
+    ``ends`` and ``begins`` are (B, 90, T, C), ``singles`` is (B, 90, T); see ``interval_scorer``.
+    ``velocity`` (B, n, 128) and ``refinement`` (B, n, 4) are logits: of the latter the first two
+    tell the shifts of both ends, the others whether they lie in the window.
+    """
+
+    ends: Tensor
+    begins: Tensor
+    singles: Tensor
+    velocity: Tensor
+    refinement: Tensor
 
 
 class Transkun(Network):
@@ -148,6 +171,23 @@ class Transkun(Network):
                 module.to(torch.bfloat16 if precision == "bf16" else torch.float32)
                 module.pack(n_rows=CPU_TILE * N_TOKENS)
 
+    def forward(self, features: Tensor, intervals: Tensor) -> TranskunOutput:
+        """Compute the makings of all scores, and the attributes of the given intervals.
+
+        ``intervals`` (B, n, 3) are symbol (index into SYMBOLS; below 0: padding), begin and end
+        frame. Scores and attributes are computed in float32.
+        """
+        coarse = self.encode(features)
+        with torch.autocast(features.device.type, enabled=False):
+            frames = self.frames(coarse.float())[:, :, : features.shape[1]]
+            ends, begins, singles = self.scorer(frames)
+            symbol, begin, end = intervals.clamp(min=0).unbind(dim=-1)
+            window = torch.arange(len(intervals), device=intervals.device)[:, None]
+            at_begin, at_end = frames[window, symbol, begin], frames[window, symbol, end]
+            attributes = torch.cat([at_begin, at_end, at_begin * at_end], dim=-1)
+            velocity, refinement = self.velocity_head(attributes), self.refinement_head(attributes)
+        return TranskunOutput(ends, begins, singles, velocity, refinement)
+
     def activations(self, features: Tensor) -> list[Intervals]:
         """Find the intervals worth considering in each window, with their attributes."""
         coarse = self.encode(features)
@@ -163,24 +203,27 @@ class Transkun(Network):
         symbols = symbol_embedding.expand(len(content), -1, -1, -1)
         tokens = torch.cat([content + token_embedding, symbols], dim=2)
         for block in self.blocks[:-1]:
-            tokens = block(tokens)
+            if torch.is_grad_enabled():  # a block's insides take a gigabyte for each window
+                tokens = checkpoint(block, tokens, use_reentrant=False)
+            else:
+                tokens = block(tokens)
         tokens = self.blocks[-1](tokens, first_step=1, first_column=n_columns)
         coarse: Tensor = tokens.transpose(1, 2).contiguous()
         return coarse
 
     def _embedded(self, n_steps: int, n_columns: int) -> tuple[Tensor, Tensor]:
-        """Embeddings of the grid's places; they depend on its size only, so they are kept."""
+        """Embeddings of the grid's places; without learning they are kept for each size."""
         size = (n_steps, n_columns)
-        if size not in self._embeddings:
-            device = self.frames.bias.device
-            steps = torch.arange(n_steps, device=device).float()
-            columns = torch.arange(n_columns, device=device).float()
-            symbols = torch.tensor(SYMBOLS, device=device).float()
-            self._embeddings[size] = (
-                self.token_embedding(steps, columns),
-                self.symbol_embedding(steps, symbols),
-            )
-        return self._embeddings[size]
+        if not torch.is_grad_enabled() and size in self._embeddings:
+            return self._embeddings[size]
+        device = self.frames.bias.device
+        steps = torch.arange(n_steps, device=device).float()
+        columns = torch.arange(n_columns, device=device).float()
+        symbols = torch.tensor(SYMBOLS, device=device).float()
+        embedded = self.token_embedding(steps, columns), self.symbol_embedding(steps, symbols)
+        if not torch.is_grad_enabled():
+            self._embeddings[size] = embedded
+        return embedded
 
     def _intervals(self, coarse: Tensor, n_frames: int) -> Intervals:
         """Score one window (K, S, C) and read the attributes of what scored above silence."""
