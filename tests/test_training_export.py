@@ -83,6 +83,16 @@ def test_the_last_are_the_averaged_weights_of_the_last_state(trained, tmp_path):
     assert not torch.equal(state["network"]["last.bias"], state["average"]["last.bias"])
 
 
+def test_a_state_of_another_version_is_refused_in_words(trained, tmp_path):
+    run, _ = trained
+    state = torch.load(run / "state" / "last.pt", weights_only=True)
+    state["average"]["gone.weight"] = state["average"].pop("last.bias")
+    torch.save(state, run / "state" / "last.pt")
+    with pytest.raises(TrainingError, match=r"another version.*gone\.weight is unexpected"):
+        export_run(run, tmp_path / "out", weights="last")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_card_tells_of_what_came_after_the_best(trained):
     run, _ = trained
     path = run / "model" / "README.md"

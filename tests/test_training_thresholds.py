@@ -65,9 +65,10 @@ def test_what_was_kept_decodes_as_it_would_have_at_once():
     n_frames = 15  # three windows of 5 frames, of which each owns the middle 3
     heads = random.uniform(0, 1, (4, n_frames, 88)).astype(np.float32)
     padded = np.pad(heads, ((0, 0), (1, 1), (0, 0)))
-    cache = DecoderCache(WindowSpec(100, 60, 20))
+    cache, cut = (DecoderCache(WindowSpec(100, 60, 20), end_s) for end_s in (9.0, 0.1))
     for start in range(0, n_frames, 3):
         assert cache.feed(FrameActivations(*padded[:, start : start + 5])) == ()
+        cut.feed(cache.fed[-1])
     assert cache.close() == ()
     for threshold in (0.6, 0.9):
         table = FRAMES | {"onset_threshold": threshold}
@@ -76,3 +77,4 @@ def test_what_was_kept_decodes_as_it_would_have_at_once():
         found = cache.decode(table).notes
         assert list(found) == sorted(expected, key=lambda n: (n.onset_s, n.pitch))
         assert len(found) > 20
+        assert cut.decode(table).notes == tuple(note for note in found if note.onset_s < 0.1)

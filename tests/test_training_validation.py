@@ -187,6 +187,15 @@ def test_thresholds_are_chosen_on_one_computation(tmp_path):
     assert Levels.n_windows == 2 * n_computed
 
 
+def test_what_was_kept_scores_as_what_was_decoded_at_once(tmp_path):
+    piece = write_piece(tmp_path, "a", [(0.2, 0.9), (0.8, 0.35), (2.9, 0.9)], [0.2, 2.9])
+    at_once = measure(recipe_of_levels(tmp_path), [piece])
+    kept = measure(
+        recipe_of_levels(tmp_path, "validation.thresholds={onset_threshold = [0.2]}"), [piece]
+    )
+    assert kept == at_once
+
+
 def test_packs_may_share_the_names_of_recordings(tmp_path):
     good = write_piece(tmp_path / "one", "a", [(0.2, 0.9)], [0.2])
     bad = write_piece(tmp_path / "two", "a", [(0.2, 0.9)], [1.2])

@@ -26,6 +26,7 @@ from amtcli.model_folder import (
     Provenance,
     StoredWeights,
     load_model,
+    misfits,
     outline_model,
     read_config,
     rewrite_config,
@@ -168,10 +169,17 @@ def _last(run: Path, recipe: Recipe, data: RunData) -> tuple[ModelConfig, dict[s
     decoder = config.decoder
     if (run / MODEL_FOLDER).is_dir():  # thresholds chosen for the best are near those of the last
         decoder = read_config(run / MODEL_FOLDER).decoder
-    front_end, network = build_modules(recipe)
-    network.load_state_dict(state["average"] or state["network"])
     config = dataclasses.replace(config, decoder=decoder, provenance=provenance)
-    return config, _tensors(front_end, network)
+    front_end, _ = build_modules(recipe)
+    tensors = {f"front_end.{name}": tensor for name, tensor in front_end.state_dict().items()}
+    trained = state["average"] or state["network"]
+    tensors |= {f"network.{name}": tensor for name, tensor in trained.items()}
+    if problems := misfits(outline_model(config, run), tensors):
+        raise TrainingError(
+            f"{run / STATE_FILE} is of another version of this network: {problems}; train anew, "
+            "or export with that version of amt"
+        )
+    return config, tensors
 
 
 def _tensors(front_end: nn.Module, network: nn.Module) -> dict[str, Tensor]:

@@ -96,9 +96,13 @@ def _built(decoder: Mapping[str, Any], path: Path) -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class DecoderCache:
-    """Stands in for the decoder of a recording and keeps what it is fed, to decode it later."""
+    """Stands in for the decoder of a recording and keeps what it is fed, to decode it later.
+
+    As in the engine, what begins after ``duration_s`` is no part of the recording.
+    """
 
     window: WindowSpec
+    duration_s: float
     fed: list[Any] = field(default_factory=list)
 
     def feed(self, activations: Any, /) -> Sequence[Note | PedalSpan]:
@@ -115,4 +119,5 @@ class DecoderCache:
         config, decoder_class = _built(decoder, Path("[decoder]"))
         own: Decoder = decoder_class(config, self.window)
         found = [event for activations in self.fed for event in own.feed(activations)]
-        return performance_of([*found, *own.close()])
+        found += own.close()
+        return performance_of(event for event in found if event.onset_s < self.duration_s)

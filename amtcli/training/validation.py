@@ -166,7 +166,7 @@ class ScoreValidator:
 
     def _computed(self, engine: Engine) -> list[DecoderCache]:
         """Compute the excerpts' activations without decoding them."""
-        caches = {e.key: DecoderCache(engine.window) for e in self._excerpts}
+        caches = {e.key: DecoderCache(engine.window, e.duration_s) for e in self._excerpts}
         self._transcribe(engine, lambda recording: caches[recording.key])
         return list(caches.values())
 
