@@ -64,15 +64,11 @@ def check_live(model: Model) -> tuple[LogMel, Autoregressive, NoteStatesDecoder]
 
 
 def _live_parts(model: Model) -> tuple[LogMel, Autoregressive, NoteStatesDecoder] | None:
-    decoder = model.new_decoder(model.config.window.spec(fast=False))
     front_end, network = model.front_end, model.network
-    if (
-        isinstance(network, Autoregressive)
-        and isinstance(front_end, LogMel)
-        and isinstance(decoder, NoteStatesDecoder)
-    ):
-        return front_end, network, decoder
-    return None
+    if not (isinstance(network, Autoregressive) and isinstance(front_end, LogMel)):
+        return None
+    decoder = model.new_decoder(model.config.window.spec(fast=False))
+    return (front_end, network, decoder) if isinstance(decoder, NoteStatesDecoder) else None
 
 
 class LiveTranscriber:

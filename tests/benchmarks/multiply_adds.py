@@ -26,6 +26,9 @@ def _formulas():
         formulas[aten.mkldnn_rnn_layer] = _recurrent_layer
     if hasattr(mkldnn, "_linear_pointwise"):
         formulas[mkldnn._linear_pointwise] = _packed_linear
+    for name in ("_convolution_pointwise", "_convolution_pointwise_"):  # fused with what follows
+        if hasattr(mkldnn, name):
+            formulas[getattr(mkldnn, name)] = _fused_convolution
     return formulas
 
 
@@ -42,6 +45,12 @@ def _fourier_transform(signal, axes, *_, **__):
 def _recurrent_layer(frames, from_input, from_hidden, *_, **__):
     """One layer in one direction, (steps, batch, n_in): each step multiplies by both matrices."""
     return 2 * math.prod(frames[:-1]) * (math.prod(from_input) + math.prod(from_hidden))
+
+
+def _fused_convolution(*shapes, out_shape, **__):
+    """Weights (n_out, n_in of a group, height, width) are the last of the four-dimensional."""
+    *_, weight = (s for s in shapes if isinstance(s, torch.Size) and len(s) == 4)
+    return 2 * math.prod(out_shape) * math.prod(weight[1:])
 
 
 def _packed_linear(x, *_, out_shape, **__):

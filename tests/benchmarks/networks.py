@@ -3,7 +3,7 @@
     python -m tests.benchmarks.networks [NAME ...] [--threads N ...] [--seconds S]
 
 NAME begins like the names in the table, such as models/ or recipes/hpt; without one, all shipped
-models and recipes are built, with random weights. Multiply-adds are those of front-end, network
+models and recipes that hear notes are built, with random weights. Multiply-adds are those of front-end, network
 and decoder for one second of audio, overlap of windows included. Times are those of the same,
 in float32, one window after the other, on the project's own recording (repeated to a minute), or
 as much of it as there is time for. Run it on an idle machine. Latency is how long after its onset
@@ -97,7 +97,7 @@ def main():
     head = ["settings", "parameters", "multiply-adds per second", *units, "latency"]
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for name, path in settings_files().items():
-        if name.startswith(tuple(options.names)):
+        if name.startswith(tuple(options.names)) and "velocity-" not in name:
             print(f"| {' | '.join(row(name, path, options))} |", flush=True)
 
 
