@@ -16,6 +16,7 @@ from amtcli.datasets.pack import open_pack
 from amtcli.training.objectives.objective import Loss, Objective
 
 RUNNER = CliRunner()
+RATE_HZ = 8000  # of the mazurkas
 FOURIER = (
     "network.complexity=2",
     "training.batch_size=2",
@@ -87,7 +88,7 @@ class Beats(Objective):
         classes = np.full(n_frames, -1)
         beats = window.labels.beats
         for time_s, dynamics in zip(beats.time_s, beats.dynamics, strict=True):
-            classes[round(time_s * toy.RATE_HZ / toy.HOP_SAMPLES) :] = dynamics
+            classes[round(time_s * RATE_HZ / toy.HOP_SAMPLES) :] = dynamics
         return {"dynamics": classes}
 
     def loss(self, network, features, targets):
@@ -104,10 +105,11 @@ def test_an_epoch_of_dynamics(tmp_path, monkeypatch):
     data_sets.make_mazurka(tmp_path / "data")
     pack, run = tmp_path / "pack", tmp_path / "run"
     amt("pack", "mazurka", tmp_path / "data", "-o", pack, "-j", 1, "--fold", 0,
-        "--sample-rate", toy.RATE_HZ)  # fmt: skip
+        "--sample-rate", RATE_HZ)  # fmt: skip
     recipe = tmp_path / "beats.toml"
     old = '[objective]\nkind = "toy"\npoison = false\n'
     text = toy.RECIPE.replace(old, '[objective]\nkind = "beats"\n')
+    text = text.replace(f"sample_rate_hz = {toy.RATE_HZ}", f"sample_rate_hz = {RATE_HZ}")
     recipe.write_text(text.replace('metric = "onset_f1"', 'metric = "neg_loss"'))
     steps = epoch_steps(pack, toy.LENGTH_SAMPLES, 8)
     amt("train", recipe, "--data", pack, "-o", run, "--device", "cpu", "-s",
