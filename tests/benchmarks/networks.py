@@ -8,8 +8,8 @@ front-end, network and decoder for one second of audio, overlap of windows inclu
 those of the same, in float32, one window after the other, on the project's own recording
 (repeated to a minute), or as much of it as there is time for. Run it on an idle machine. Latency
 is how long after its onset a note is known at the earliest, were computing instant: half an
-analysis window and what the network looks ahead, less the shift of the labels, where that is all it needs; else a note at a
-window's beginning waits for the window's end.
+analysis window and what the network looks ahead, less the shift of the labels, where that is all
+it needs; else a note at a window's beginning waits for the window's end.
 """
 
 import argparse
