@@ -88,7 +88,7 @@ def train(
         str | None,
         typer.Option(
             metavar="PROJECT",
-            help="Log to Weights & Biases also (pip install 'amtcli[wandb]').",
+            help=r"Log to Weights & Biases also (pip install 'amtcli\[wandb]').",
             show_default=False,
             rich_help_panel=_RUN,
         ),
