@@ -1,16 +1,26 @@
 """Networks that hear velocities: against their authors' own, and where ours are right instead."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from benchmarks.random_models import read_settings
+from filled import audio
 from torch import nn
 from velocity_inputs import N_FRAMES, features, logits, rolls
 from velocity_names import fill_as_theirs
 
-from amtcli.decoders.score_velocities import ScoreNotes
+from amtcli.decoders.score_velocities import (
+    ScoreNotes,
+    ScoreVelocitiesConfig,
+    ScoreVelocityDecoder,
+)
+from amtcli.decoders.score_velocities import score_notes as scored_notes
+from amtcli.engine import Engine, EngineOptions
+from amtcli.errors import ModelError
+from amtcli.model_folder import load_model, write_model
 from amtcli.networks.velocity.bilstm import BiLstm, BiLstmConfig
 from amtcli.networks.velocity.direct import DirectConfig
 from amtcli.networks.velocity.dual_gated import DualGated, DualGatedConfig
@@ -22,6 +32,9 @@ from amtcli.networks.velocity.note_editor import NoteEditor, NoteEditorConfig, R
 from amtcli.networks.velocity.score import Acoustic, ScoreRolls, score_rolls
 from amtcli.networks.velocity.score_informed import ScoreInformed, ScoreInformedConfig
 from amtcli.networks.velocity.scrr import Scrr, ScrrConfig
+from amtcli.notes import Note, Performance
+from amtcli.reading import Recording
+from amtcli.training.recipe import find_recipe
 
 PARITY = Path(__file__).parent / "data" / "parity" / "velocity.npz"
 CONV = (48, 64, 96, 128)
@@ -34,6 +47,7 @@ DUAL_GATED = DualGatedConfig(("onset",), 48, 4, 0.2)
 SCRR = ScrrConfig(("onset",), False, 48, (1, 2, 4, 8, 1, 2, 4, 8), 0.2)
 FILM_UNET = FilmUnetConfig(True, 229, (16, 32, 64, 128), CONV, 1792, 768, 256, 0.01)
 OURS = NoteEditorConfig(16, 2, 4, 7, 0.1, 0.2, "held", "relative", "masked")
+READ_ONSETS = ScoreVelocitiesConfig(16000, 160, "onset", 0)
 SMALL_HPT = HptBranchConfig(16, (4, 4), 16, 8, 0.01)
 
 
@@ -312,6 +326,56 @@ def test_frames_of_silence_around_a_recording_are_left_out():
     torch.testing.assert_close(silent.velocity[0, 4:18], whole.velocity[0])
     assert silent.velocity[0, :4].unique().tolist() == [0.5]
     torch.testing.assert_close(silent.velocity[1], branch(given[1:]).velocity[0])
+
+
+def small_model(folder):
+    """A model folder of a recipe's settings, at a size that takes a test no time."""
+    smaller = {
+        "branch": {"kind": "hpt", **asdict(replace(SMALL_HPT, n_mels=128))},
+        "module": {"kind": "note_editor", **asdict(OURS)},
+    }
+    config = read_settings(find_recipe("velocity-hpt"), smaller)
+    torch.manual_seed(0)
+    network = ScoreInformed(
+        ScoreInformedConfig(replace(SMALL_HPT, n_mels=128), OURS),
+    )
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    write_model(folder, config, tensors)
+    return load_model(folder), network.eval()
+
+
+def test_a_model_folder_holds_branch_and_module_and_transcribes_nothing(tmp_path):
+    model, network = small_model(tmp_path / "model")
+    given, told = features(1, 128, 40), score(1, 40)
+    with torch.inference_mode():
+        network.prepare("float32")
+        model.network.eval().prepare("float32")
+        ours = model.network.activations(given, told)[0]
+        np.testing.assert_array_equal(ours, network.activations(given, told)[0])
+    engine = Engine(model, EngineOptions(device="cpu"))
+    with pytest.raises(ModelError, match="amt refine-velocity"):
+        list(engine.transcribe([Recording("tones", audio(16000), 16000)]))
+
+
+def test_velocities_of_a_recording_are_read_by_the_engine(tmp_path):
+    """Without the score's rolls, which engines do not pass on, a window says what it hears."""
+    model, network = small_model(tmp_path / "model")
+    engine = Engine(model, EngineOptions(device="cpu"))
+    played = scored_notes(Performance((Note(0.5, 0.7, 60, 1), Note(7.003, 7.5, 40, 1))))
+    decoders = []
+
+    def decoder_for(_):
+        decoders.append(ScoreVelocityDecoder(READ_ONSETS, engine.window, played))
+        return decoders[-1]
+
+    samples = audio(12 * 16000)
+    (result,) = engine.transcribe([Recording("tones", samples, 16000)], decoder_for=decoder_for)
+    window = torch.from_numpy(samples[:160000])[None]
+    with torch.inference_mode():
+        velocities = network(model.front_end([window]))[0].numpy()
+    expected = [velocities[50, 39] * 128, velocities[700, 19] * 128]
+    np.testing.assert_allclose(decoders[0].velocities, expected, atol=1e-2)
+    assert [note.velocity for note in result.performance.notes] == np.rint(expected).tolist()
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,11 @@ class ScoreNotes:
         """Keys counted from the lowest of 88; below 0 or above 87 for pitches off the keyboard."""
         return self.pitch - LOWEST_PITCH
 
+    @property
+    def on_keyboard(self) -> NDArray[np.bool_]:
+        """Which of the notes have one of the 88 keys, (n,)."""
+        return (self.key >= 0) & (self.key < N_KEYS)
+
     def select(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> ScoreNotes:
         """Keep the notes that a mask (n,) or a list of places chooses."""
         return ScoreNotes(
@@ -156,7 +161,7 @@ class ScoreVelocityDecoder:
         margin = (window.length_samples - window.hop_samples) // 2
         into_first = self._onset_samples + window.padding_samples - margin
         self._owner = np.maximum(np.floor(into_first / window.hop_samples), 0)
-        self._is_key = (notes.key >= 0) & (notes.key < N_KEYS)
+        self._is_key = notes.on_keyboard
         self._n_windows = 0
         self._last: NDArray[np.float32] | None = None
 

@@ -67,7 +67,7 @@ def score_rolls(notes: ScoreNotes, n_frames: int, frame_s: float) -> dict[str, N
     Returns the fields of `ScoreRolls` by name: booleans, and float32 for ``held``. Notes off the
     keyboard are left out. Of two notes that share key and onset frame the longer is held.
     """
-    notes = notes.select((notes.key >= 0) & (notes.key < N_KEYS))
+    notes = notes.select(notes.on_keyboard)
     first = np.rint(notes.onset_s / frame_s).astype(np.int64)
     stop = np.maximum(np.rint(notes.sounding_end_s / frame_s).astype(np.int64), first) + 1
     changes = np.zeros((n_frames + 1, N_KEYS), np.int32)

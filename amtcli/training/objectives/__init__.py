@@ -26,6 +26,7 @@ from amtcli.training.objectives.onsets_velocities import (
 )
 from amtcli.training.objectives.swift import SwiftObjective, SwiftObjectiveConfig
 from amtcli.training.objectives.transkun import TranskunObjective, TranskunObjectiveConfig
+from amtcli.training.objectives.velocity import VelocityObjective, VelocityObjectiveConfig
 
 OBJECTIVES: dict[str, tuple[type[Any], type[Objective]]] = {
     "autoregressive": (AutoregressiveObjectiveConfig, AutoregressiveObjective),
@@ -37,4 +38,5 @@ OBJECTIVES: dict[str, tuple[type[Any], type[Objective]]] = {
     "onsets_velocities": (OnsetsVelocitiesObjectiveConfig, OnsetsVelocitiesObjective),
     "transkun": (TranskunObjectiveConfig, TranskunObjective),
     "swift": (SwiftObjectiveConfig, SwiftObjective),
+    "velocity": (VelocityObjectiveConfig, VelocityObjective),
 }
