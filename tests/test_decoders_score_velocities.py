@@ -14,6 +14,7 @@ from amtcli.decoders.score_velocities import (
 )
 from amtcli.errors import ModelError
 from amtcli.notes import Note, PedalSpan, Performance
+from amtcli.score_windows import assign_notes
 from amtcli.windows import WindowSpec
 
 CONFIG = ScoreVelocitiesConfig(1000, 100, "onset", 1)  # frames of 0.1 s
@@ -100,6 +101,20 @@ def test_every_note_of_any_score_is_answered_once():
     decoder = ScoreVelocityDecoder(CONFIG, WINDOW, scored(*rows))
     found = [note for k in range(5) for note in decoder.feed(frames_of(k))] + decoder.close()
     assert sorted(note.onset_s for note in found) == sorted(row[0] for row in rows)
+
+
+@pytest.mark.parametrize("padding_samples", [0, 300, 500])
+def test_windows_answer_for_the_notes_that_they_are_assigned(padding_samples):
+    window = replace(WINDOW, padding_samples=padding_samples)
+    onsets_s = np.random.RandomState(1).randint(-1000, 6000, 100) / 1000
+    decoder = ScoreVelocityDecoder(CONFIG, window, scored(*((t, 60, 64) for t in onsets_s)))
+    samples = np.rint(onsets_s * 1000).astype(np.int64)
+    assigned = assign_notes(samples, samples + 50, window, 4321)
+    for index, notes in enumerate(assigned):
+        found = decoder.feed(frames_of(index))
+        if index + 1 == len(assigned):
+            found += decoder.close()
+        assert sorted(n.onset_s for n in found) == sorted(onsets_s[notes.answered])
 
 
 def test_without_a_score_there_is_nothing_to_decode():
