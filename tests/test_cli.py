@@ -226,8 +226,8 @@ def test_completion_knows_the_commands():
     env = {
         **os.environ,
         "_AMT_COMPLETE": "complete_bash",
-        "COMP_WORDS": "amt tr",
+        "COMP_WORDS": "amt tra",
         "COMP_CWORD": "1",
     }
     result = run([sys.executable, "-m", "amtcli"], env=env)
-    assert result.stdout.decode().split() == ["transcribe"]
+    assert result.stdout.decode().split() == ["transcribe", "train"]
