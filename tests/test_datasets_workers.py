@@ -92,6 +92,7 @@ def test_workers_end_with_a_killed_parent(tmp_path):
     parent.wait()
     workers = [int(mark.name) for mark in marks.iterdir()]
     wait_for(lambda: not any(map(is_alive, workers)))
+    assert [pid for pid in workers if is_alive(pid)] == []
 
 
 def is_alive(pid):

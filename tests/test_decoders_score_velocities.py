@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from score_windows import assign_notes
 
 from amtcli.decoders.score_velocities import (
     ScoreNotes,
@@ -14,7 +15,6 @@ from amtcli.decoders.score_velocities import (
 )
 from amtcli.errors import ModelError
 from amtcli.notes import Note, PedalSpan, Performance
-from amtcli.score_windows import assign_notes
 from amtcli.windows import WindowSpec
 
 CONFIG = ScoreVelocitiesConfig(1000, 100, "onset", 1)  # frames of 0.1 s

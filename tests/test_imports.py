@@ -18,7 +18,7 @@ LAYERS = (
     ("alignment", "score_midi", "velocity_mapping"),
     ("reading", "devices", "formats", "midi", "files", "claims", "audio"),
     ("networks", "front_ends", "decoders"),
-    ("tables", "windows", "score_windows"),
+    ("tables", "windows"),
     ("notes", "errors"),
 )
 LAYER = {part: depth for depth, parts in enumerate(LAYERS) for part in parts}

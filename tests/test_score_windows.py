@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from score_windows import assign_notes
 
-from amtcli.score_windows import assign_notes
 from amtcli.windows import WindowSpec
 
 # Window k hears samples 4k-3 to 4k+6, and answers for 4k to 4k+3: its middle.
