@@ -8,6 +8,7 @@ A recipe's tables, here with every part; a part's probability of 0 switches it o
     equaliser = { probability = 0.8, rms_db = 5.0, n_points = 9, tilt_db_per_octave = 1.0 }
     noise = { probability = 0.6, snr_db = [28.0, 55.0], exponent = [0.0, 2.0] }
     gain = { probability = 1.0, gain_db = [-10.0, 10.0] }
+    lateness = { probability = 0.7, distance_m = [0.5, 7.0], softest_s = [0.0, 0.04] }
 
     [augmentation.band_masks]
     probability = 0.3

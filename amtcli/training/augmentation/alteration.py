@@ -12,6 +12,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 from amtcli.datasets.labels import Labels
 from amtcli.training.augmentation.band_masks import BandMask, BandMasksConfig, draw_band_masks
 from amtcli.training.augmentation.equaliser import Equaliser, EqualiserConfig, draw_equaliser
+from amtcli.training.augmentation.lateness import Lateness, LatenessConfig, draw_lateness
 from amtcli.training.augmentation.noise import Noise, NoiseConfig, draw_noise
 from amtcli.training.augmentation.ranges import (
     Range,
@@ -57,6 +58,7 @@ class AugmentationConfig:
     noise: NoiseConfig
     recorder: RecorderConfig
     gain: GainConfig
+    lateness: LatenessConfig
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Alteration:
     noise: Noise | None = None
     recorder: Recorder | None = None
     gain_db: float = 0.0
+    lateness: Lateness | None = None
 
     def source_samples(self, n_samples: int) -> int:
         """Count the samples of the recording that ``n_samples`` of the window are made from."""
@@ -88,8 +91,9 @@ def draw_alteration(
     Each part has a random stream of its own: a change to one part's configuration leaves what
     is drawn for the others as it was.
     """
-    seeds = rng.integers(2**63, size=7)
-    speed, masks, room, equaliser, noise, recorder, gain = map(np.random.default_rng, seeds)
+    seeds = rng.integers(2**63, size=8)
+    streams = map(np.random.default_rng, seeds)
+    speed, masks, room, equaliser, noise, recorder, gain, lateness = streams
     return Alteration(
         n_samples,
         draw_speed(config.speed, speed),
@@ -99,6 +103,7 @@ def draw_alteration(
         draw_noise(config.noise, noise),
         draw_recorder(config.recorder, recorder),
         _draw_gain_db(config.gain, gain),
+        draw_lateness(config.lateness, lateness),
     )
 
 
@@ -111,8 +116,8 @@ def apply_to_audio(
 ) -> NDArray[np.float32]:
     """Alter the ``alteration.source_samples(alteration.n_samples)`` samples of a window.
 
-    Returns (n_samples,), in which nothing is later or earlier than `apply_to_labels` says; it
-    may go beyond -1 to 1. Without any part, it is the audio that was given.
+    Returns (n_samples,), in which nothing is later or earlier than `apply_to_labels` says, but
+    for lateness, which is all in the labels; it may go beyond -1 to 1. Without any part, it is the audio that was given.
     """
     audio = change_speed(audio, alteration.speed, alteration.n_samples)
     for mask in alteration.band_masks:
@@ -132,7 +137,8 @@ def apply_to_labels(alteration: Alteration, labels: Labels) -> Labels:
 
     Notes that are transposed beyond 21 to 108 are dropped, though they still sound.
     """
-    return change_label_speed(labels, alteration.speed)
+    labels = change_label_speed(labels, alteration.speed)
+    return alteration.lateness.apply(labels) if alteration.lateness else labels
 
 
 def _filter(

@@ -14,6 +14,7 @@ from amtcli.training.augmentation.alteration import (
 )
 from amtcli.training.augmentation.band_masks import BandMasksConfig
 from amtcli.training.augmentation.equaliser import EqualiserConfig
+from amtcli.training.augmentation.lateness import LatenessConfig
 from amtcli.training.augmentation.noise import NoiseConfig
 from amtcli.training.augmentation.recorder import RecorderConfig
 from amtcli.training.augmentation.room import RoomConfig
@@ -32,6 +33,7 @@ SURROUNDINGS = AugmentationConfig(
         drive_db=(-20.0, 0.0),
     ),
     gain=GainConfig(probability=0.0, gain_db=(0.0, 0.0)),
+    lateness=LatenessConfig(probability=0.0, distance_m=(0.0, 0.0), softest_s=(0.0, 0.0)),
 )
 """What `place_somewhere` draws from."""
 
