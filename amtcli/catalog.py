@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DEFAULT_MODEL = "transkun-v2"
+VELOCITY_MODEL = "velocity-swift"
 
 State = Literal["shipped", "pulled", "imported", "available", "damaged"]
 
