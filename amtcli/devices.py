@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
 from amtcli.errors import UsageError
+
+_Input = TypeVar("_Input")
 
 PRECISIONS = ("auto", "float32", "bf16")
 
@@ -75,7 +78,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def run_halving(
-    compute: Callable[[list[torch.Tensor]], list[object]], windows: list[torch.Tensor]
+    compute: Callable[[list[_Input]], list[object]], windows: list[_Input]
 ) -> tuple[list[object], int]:
     """Compute windows at once or, where memory runs out, in halves.
 

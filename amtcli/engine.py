@@ -212,11 +212,11 @@ class Engine:
 
     def _compute(self, batch: list[Window], jobs: _Jobs) -> list[tuple[_Job, Window, Any]]:
         """Compute what has sound; returns job, window and activations (None: silence), in order."""
-        sounding = [w.samples for w in batch if w.samples is not None and w.samples.any()]
+        sounding = [self._input(window) for window in batch if _has_sound(window)]
         start = time.perf_counter()
         results: list[Any] = []
         if sounding:
-            results, n_at_once = self._run([torch.from_numpy(s) for s in sounding])
+            results, n_at_once = self._run(sounding)
             if n_at_once < len(sounding):
                 self._batch_size = n_at_once
                 self._notify(f"memory ran out on {self.device}: batches of {n_at_once} from now on")
@@ -225,17 +225,22 @@ class Engine:
         items = []
         for window in batch:
             job = jobs.of(window.state)
-            has_sound = _has_sound(window)
+            is_heard = _has_sound(window)
             job.n_windows += window.samples is not None
-            job.compute_s += share_s if has_sound else 0.0
-            items.append((job, window, next(activations) if has_sound else None))
+            job.compute_s += share_s if is_heard else 0.0
+            items.append((job, window, next(activations) if is_heard else None))
             if window.samples is None:
                 jobs.end(window.state)
         return items
 
-    def _run(self, windows: list[torch.Tensor]) -> tuple[list[object], int]:
+    def _input(self, window: Window) -> Any:
+        """Say what the network is told of one window that has sound."""
+        assert window.samples is not None
+        return torch.from_numpy(window.samples)
+
+    def _run(self, inputs: list[Any]) -> tuple[list[object], int]:
         try:
-            return run_halving(self._activations, windows)
+            return run_halving(self._activations, inputs)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -244,11 +249,16 @@ class Engine:
                 "close other programs that use it, or choose --device cpu"
             ) from error
 
-    def _activations(self, windows: list[torch.Tensor]) -> list[object]:
+    def _activations(self, inputs: list[Any]) -> list[object]:
+        """Compute as many activations as there are inputs."""
         with torch.inference_mode():
-            on_device = [w.to(self._torch_device, non_blocking=True) for w in windows]
-            activations: list[object] = self._network.activations(self._front_end(on_device))
+            activations: list[object] = self._network.activations(self._features(inputs))
             return activations
+
+    def _features(self, windows: list[torch.Tensor]) -> torch.Tensor:
+        on_device = [w.to(self._torch_device, non_blocking=True) for w in windows]
+        features: torch.Tensor = self._front_end(on_device)
+        return features
 
     def _decode(self, items: list[tuple[_Job, Window, Any]]) -> list[Transcription]:
         finished = []

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from amtcli.decoders import Decoder
+    from amtcli.decoders.score_velocities import ScoreNotes, ScoreVelocityDecoder
     from amtcli.front_ends.front_end import FrontEnd
     from amtcli.networks.network import Network
 
@@ -141,6 +142,12 @@ class Model:
         """Make a decoder for one recording that is cut by ``window``."""
         config, decoder_class = _decoder_parts(self.config, self.folder / CONFIG_FILE)
         decoder: Decoder = decoder_class(config, window)
+        return decoder
+
+    def new_velocity_decoder(self, window: WindowSpec, score: ScoreNotes) -> ScoreVelocityDecoder:
+        """Make what reads the velocities of a recording's score; for velocity models only."""
+        config, decoder_class = _decoder_parts(self.config, self.folder / CONFIG_FILE)
+        decoder: ScoreVelocityDecoder = decoder_class(config, window, score)
         return decoder
 
 

@@ -45,9 +45,13 @@ class ReadState:
 
 @dataclass(frozen=True)
 class Window:
-    """The next window of a recording, or, with ``samples`` None, its end."""
+    """The next window of a recording, or, with ``samples`` None, its end.
+
+    ``index`` counts the windows before it in its recording.
+    """
 
     state: ReadState
+    index: int
     samples: NDArray[np.float32] | None  # (channels, length)
 
 
@@ -114,6 +118,7 @@ class WindowReader:
 
     def _read(self, state: ReadState) -> None:
         options, recording = self._options, state.recording
+        index = 0
         try:
             with open_audio(
                 recording.source,
@@ -125,12 +130,13 @@ class WindowReader:
                 state.expected_s = stream.expected_duration_s
                 windows = cut_windows(iter(stream), options.window)
                 while (samples := self._timed_next(state, windows)) is not None:
-                    if not self._put(Window(state, samples)):
+                    if not self._put(Window(state, index, samples)):
                         return
+                    index += 1
                 state.duration_s, state.warnings = stream.duration_s, stream.warnings
         except AmtError as error:
             state.error = error
-        self._put(Window(state, None))
+        self._put(Window(state, index, None))
 
     def _timed_next(
         self, state: ReadState, windows: Iterator[NDArray[np.float32]]

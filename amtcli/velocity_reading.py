@@ -1,14 +1,9 @@
-"""Reading the velocities of a score's notes off recordings: what a reader is asked, and answers.
-
-A reader is an engine with a velocity model. Which models are velocity models, their decoder
-says; ``READERS`` makes a reader of each kind.
-"""
+"""Reading the velocities of a score's notes off recordings: what is asked, and answered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +13,9 @@ from amtcli.notes import Performance
 from amtcli.reading import Recording
 
 if TYPE_CHECKING:
-    from amtcli.engine import EngineOptions, Progress
-    from amtcli.model_folder import Model, ModelConfig
+    from amtcli.model_folder import ModelConfig
+
+_VELOCITY_DECODER = "score_velocities"
 
 
 @dataclass(frozen=True)
@@ -42,40 +38,18 @@ class VelocityReading:
     the recording says nothing of, such as one in digital silence.
     """
 
-    recording: Recording
+    scored: ScoredRecording
     velocities: NDArray[np.float64] | None
     error: AmtError | None
     warnings: tuple[str, ...]
     audio_s: float
 
 
-class VelocityReader(Protocol):
-    """A velocity model made ready on a device; ``description`` says on which."""
-
-    description: str
-
-    def read_velocities(
-        self,
-        scored: Iterable[ScoredRecording],
-        on_progress: Callable[[Progress], None] | None = None,
-        /,
-    ) -> Generator[VelocityReading]:
-        """Answer each recording as it is done; they are asked for when there is room for them."""
-        ...
-
-
-MakeReader = Callable[["Model", "EngineOptions", Callable[[str], None]], VelocityReader]
-
-READERS: dict[str, MakeReader] = {}
-"""Kinds of decoders of velocity models, and what makes a reader of model, options and notices."""
-
-
-def reader_maker(config: ModelConfig) -> MakeReader:
-    """Return what makes a reader of a model. Raises ModelError where it is no velocity model."""
+def check_velocity_model(config: ModelConfig) -> None:
+    """Raise ModelError for a model that reads no velocities, as its decoder says."""
     kind = config.decoder.get("kind")
-    if kind not in READERS:
+    if kind != _VELOCITY_DECODER:
         raise ModelError(
             f"{config.model_id} does not read velocities of a given score (its decoder is "
-            f"{kind!r}): name a velocity model with --model"
+            f"{kind!r}): name a velocity model"
         )
-    return READERS[kind]

@@ -7,17 +7,14 @@ import pytest
 import soundfile
 import typer
 from synthetic_piano import RATE_HZ, piece, sound
-from toy_folder import CONFIG, TENSORS, register
 from typer.testing import CliRunner
 
-from amtcli import velocity_reading
 from amtcli.cli import _Commands, refine_velocity
 from amtcli.cli.progress import NORMAL, Screen
 from amtcli.cli.refining import open_reader
 from amtcli.cli.transcribe import EngineChoice
 from amtcli.errors import AudioError, ModelError
 from amtcli.midi import performance_to_midi_bytes
-from amtcli.model_folder import write_model
 from amtcli.notes import Note, Performance
 from amtcli.score_midi import read_score
 from amtcli.velocity_reading import VelocityReading
@@ -46,7 +43,7 @@ class StubReader:
             read = None if bad else 20.0 + np.arange(len(one.score.notes))
             error = AudioError(f"{key}: not audio") if bad else None
             warnings = ("a second was lost",) if "cut" in key else ()
-            yield VelocityReading(one.recording, read, error, warnings, LENGTH_S)
+            yield VelocityReading(one, read, error, warnings, LENGTH_S)
 
 
 @pytest.fixture
@@ -286,7 +283,6 @@ def choice(model):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("", "no velocity model comes with this amt"),
         ("transkun-v2", "does not read velocities of a given score .its decoder is 'semi_crf'"),
         ("no-such-model", "there is no model 'no-such-model'"),
     ],
@@ -294,18 +290,3 @@ def choice(model):
 def test_a_model_that_reads_no_velocities_is_an_error_before_it_is_pulled(model, message):
     with pytest.raises(ModelError, match=message):
         open_reader(choice(model), Screen(NORMAL, 1))
-
-
-def test_a_velocity_model_gives_its_reader(tmp_path, monkeypatch):
-    register(monkeypatch)
-    write_model(tmp_path / "toy", CONFIG, TENSORS)
-    made = []
-
-    def make(model, options, on_notice):
-        made.append((model.model_id, options.device, options.precision, options.batch_size))
-        return StubReader()
-
-    monkeypatch.setitem(velocity_reading.READERS, "toy-threshold", make)
-    reader = open_reader(choice(str(tmp_path / "toy")), Screen(NORMAL, 1))
-    assert isinstance(reader, StubReader)
-    assert made == [("toy 1.2", "cpu", "auto", None)]

@@ -11,7 +11,7 @@ LAYERS = (
     ("__init__", "api"),
     ("plan", "outputs", "report", "inputs"),
     ("training",),
-    ("refinement", "velocity_reading", "velocity_plot"),
+    ("refinement", "velocity_engine", "velocity_reading", "velocity_plot"),
     ("engine", "live", "evaluation", "importing", "model_facts"),
     ("catalog", "model_folder", "checkpoints", "sources"),
     ("datasets",),

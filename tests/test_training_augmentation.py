@@ -21,6 +21,7 @@ from amtcli.training.augmentation import (
 )
 from amtcli.training.augmentation.band_masks import BandMask
 from amtcli.training.augmentation.equaliser import Equaliser
+from amtcli.training.augmentation.lateness import Lateness
 from amtcli.training.augmentation.noise import Noise
 from amtcli.training.augmentation.recorder import Recorder
 from amtcli.training.augmentation.room import Room
@@ -32,6 +33,7 @@ else:
 
 RATE_HZ = 16_000
 N_SAMPLES = 48_000
+ALWAYS_LATE = {"probability": 1.0, "distance_m": [3.43, 3.43], "softest_s": [0.02, 0.02]}
 
 
 def table():
@@ -326,3 +328,19 @@ def test_silence_stays_finite_under_everything():
         heard = apply_to_audio(alteration, silence[: alteration.source_samples(N_SAMPLES)], RATE_HZ)
         assert np.isfinite(heard).all()
         assert 0 < np.abs(heard).max() < 0.1
+
+
+def test_lateness_is_in_the_labels_alone_and_more_of_it_in_soft_notes():
+    known = labels(pitches=(60, 62))
+    (alteration,) = drawn(1, probability=0.0, lateness=ALWAYS_LATE)
+    assert alteration == Alteration(N_SAMPLES, lateness=Lateness(3.43 / 343, 0.02))
+    audio = music(N_SAMPLES)
+    assert np.array_equal(apply_to_audio(alteration, audio, RATE_HZ), audio)
+    moved = apply_to_labels(alteration, known)
+    softness = 1 - known.notes.velocity / 127
+    np.testing.assert_allclose(moved.notes.onset_s, 1.0 - 0.01 - 0.02 * softness)
+    np.testing.assert_allclose(moved.notes.offset_s, 1.49)
+    np.testing.assert_allclose(moved.notes.sounding_end_s, 2.49)
+    np.testing.assert_allclose(moved.pedals.onset_s, known.pedals.onset_s - 0.01)
+    np.testing.assert_allclose(moved.pedals.offset_s, known.pedals.offset_s - 0.01)
+    np.testing.assert_allclose(moved.beats.time_s, known.beats.time_s - 0.01)

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from amtcli import __version__
-from amtcli.cli import doctor, evaluate, models, pack, train, transcribe
+from amtcli.cli import doctor, evaluate, models, pack, refine_velocity, train, transcribe
 from amtcli.cli.streams import abandon_stdout, prepare_streams, say
 from amtcli.errors import AmtError
 
@@ -45,6 +45,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(transcribe.transcribe)
+app.command("refine-velocity")(refine_velocity.refine_velocity)
 app.command()(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(pack.app, name="pack")
@@ -72,6 +73,7 @@ def _amt(
     amt transcribe song.wav                   writes song.mid beside it
     amt transcribe album/ -r -o midi/         a tree of folders
     cat song.mp3 | amt transcribe - > song.mid
+    amt refine-velocity score.mid song.wav    writes the recording's dynamics into the score
     amt evaluate references/ estimates/       how good is it?
     amt doctor                                what is installed, what can be read
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from amtcli.catalog import VELOCITY_MODEL
 from amtcli.cli.progress import QUIET, Screen
 from amtcli.cli.refining import (
     Destination,
@@ -150,10 +151,9 @@ def refine_velocity(
         typer.Option(
             metavar="NAME",
             help="A velocity model's name (amt models list) or folder.",
-            show_default=False,
             rich_help_panel=_ENGINE,
         ),
-    ] = "",
+    ] = VELOCITY_MODEL,
     offline: Annotated[
         bool, typer.Option("--offline", help="Never connect.", rich_help_panel=_ENGINE)
     ] = False,

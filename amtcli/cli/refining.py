@@ -17,7 +17,7 @@ import typer
 from amtcli.cli.progress import VERBOSE, Screen
 from amtcli.cli.streams import check_stdout, is_terminal, printable, write_stdout
 from amtcli.cli.transcribe import EngineChoice
-from amtcli.errors import AmtError, ModelError, NoInputError, UsageError
+from amtcli.errors import AmtError, NoInputError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from amtcli.outputs import Existing
     from amtcli.plan import Plan, PlannedRecording
     from amtcli.refinement import Prepared, Refined
+    from amtcli.velocity_engine import VelocityEngine
     from amtcli.velocity_mapping import Curve, VelocityMapping
-    from amtcli.velocity_reading import ScoredRecording, VelocityReader, VelocityReading
+    from amtcli.velocity_reading import ScoredRecording, VelocityReading
 
 SCORE_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 # What this command writes where no other place is named, and does not take for a score.
@@ -152,26 +153,25 @@ def print_job(job: Job) -> None:
         typer.echo("{:6}  {} by {} -> {}".format(*cells) if person else "\t".join(cells))
 
 
-def open_reader(choice: EngineChoice, screen: Screen) -> VelocityReader:
+def open_reader(choice: EngineChoice, screen: Screen) -> VelocityEngine:
     """Find and load a velocity model; the slow imports happen here.
 
     Raises ModelError where there is no such model, or where it is a model of another kind.
     """
     from amtcli.catalog import locate, resolve
     from amtcli.model_folder import read_config
-    from amtcli.velocity_reading import reader_maker
+    from amtcli.velocity_reading import check_velocity_model
 
-    if not choice.model:
-        raise ModelError("no velocity model comes with this amt: name the folder of one: --model")
     # Before a pull: the wrong kind of model is known without its weights.
-    make_reader = reader_maker(read_config(locate(choice.model)))
+    check_velocity_model(read_config(locate(choice.model)))
     folder = resolve(choice.model, offline=choice.offline, on_progress=screen.download)
     screen.status("loading model")
     from amtcli.engine import EngineOptions
     from amtcli.model_folder import load_model
+    from amtcli.velocity_engine import VelocityEngine
 
     options = EngineOptions(choice.device, choice.precision, choice.batch_size, choice.fast)
-    return make_reader(load_model(folder), options, lambda text: screen.say(f"amt: {text}"))
+    return VelocityEngine(load_model(folder), options, lambda text: screen.say(f"amt: {text}"))
 
 
 def read_match(text: str | None) -> Curve | NDArray[np.float64] | None:
@@ -225,7 +225,7 @@ class Refining:
             self.n_skipped += 1
             self._screen.say(f"{planned.key}: skipped, there is {_name(planned)}", level=VERBOSE)
 
-    def read(self, reader: VelocityReader) -> None:
+    def read(self, reader: VelocityEngine) -> None:
         """Settle the rest, and write the report of all that was refined."""
         from amtcli.plan import Action
 
@@ -235,7 +235,7 @@ class Refining:
         with closing(readings):  # at once on Ctrl-C, so that its threads end before we do
             for reading in readings:
                 self._settle_unprepared()
-                self._settle(by_key[reading.recording.key], reading)
+                self._settle(by_key[reading.scored.recording.key], reading)
         self._settle_unprepared()
         self._write_report()
 

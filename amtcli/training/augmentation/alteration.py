@@ -117,7 +117,8 @@ def apply_to_audio(
     """Alter the ``alteration.source_samples(alteration.n_samples)`` samples of a window.
 
     Returns (n_samples,), in which nothing is later or earlier than `apply_to_labels` says, but
-    for lateness, which is all in the labels; it may go beyond -1 to 1. Without any part, it is the audio that was given.
+    for lateness, which is in the labels alone; it may go beyond -1 to 1. Without any part, it is
+    the audio that was given.
     """
     audio = change_speed(audio, alteration.speed, alteration.n_samples)
     for mask in alteration.band_masks:
