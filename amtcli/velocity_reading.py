@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from amtcli.reading import Recording
 if TYPE_CHECKING:
     from amtcli.model_folder import ModelConfig
 
+_UNKNOWN = 64
 _VELOCITY_DECODER = "score_velocities"
 
 
@@ -43,6 +45,23 @@ class VelocityReading:
     error: AmtError | None
     warnings: tuple[str, ...]
     audio_s: float
+
+
+def without_velocities(score: Performance) -> Performance:
+    """Give all notes of a score the same velocity, that of files that know none."""
+    notes = tuple(replace(note, velocity=_UNKNOWN) for note in score.notes)
+    return replace(score, notes=notes)
+
+
+def rewritten(reading: VelocityReading) -> Performance:
+    """Return the score with the velocities that were read, rounded, where any were."""
+    assert reading.velocities is not None
+    score = reading.scored.score
+    notes = tuple(
+        note if math.isnan(velocity) else replace(note, velocity=min(max(round(velocity), 1), 127))
+        for note, velocity in zip(score.notes, reading.velocities.tolist(), strict=True)
+    )
+    return replace(score, notes=notes)
 
 
 def check_velocity_model(config: ModelConfig) -> None:

@@ -2,6 +2,7 @@ import csv
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import typer
 from evaluation_data import melody, notes, with_faults, write_midi, write_table
@@ -12,6 +13,7 @@ from amtcli.cli.evaluate import evaluate
 from amtcli.engine import Timings, Transcription
 from amtcli.errors import AmtError, AudioError, NoInputError, UsageError
 from amtcli.notes import Performance
+from amtcli.velocity_reading import VelocityReading
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(evaluate)
@@ -300,3 +302,43 @@ def test_a_recording_that_fails_scores_zero_and_fails_the_run(folders, engine):
     document, said = scored(ref, "--model", "toy", "--missing", "ignore", exit_code=1)
     assert [row["onset_f1"] for row in document["per_file"]] == [1, 0]
     assert "amt: p3: p3 is no audio" in said
+
+
+class ToyReader:
+    """Reads 3 more than twice the index of a note, nothing of the last one."""
+
+    device, precision = "cpu", "float32"
+
+    def read_velocities(self, scored, on_progress=None):
+        for one in scored:
+            assert {note.velocity for note in one.score.notes} == {64}  # it is not told them
+            key = one.recording.key
+            read = 2.0 * np.arange(len(one.score.notes)) + 3.2
+            read[-1] = np.nan
+            error = AudioError(f"{key} is no audio") if key == "p1" else None
+            yield VelocityReading(one, None if error else read, error, ("one warning",), 1.0)
+
+
+def test_velocities_that_are_read_off_audio_are_scored_against_the_references(folders, monkeypatch):
+    ref = with_audio(folders[0], "p0.flac", "p1.flac")
+    asked = []
+
+    def open_reader(choice, screen):
+        asked.append(choice.model)
+        return ToyReader(), ToyProvenance
+
+    monkeypatch.setattr(scoring, "open_reader", open_reader)
+    document, said = scored(ref, "--velocity", "--missing", "ignore", exit_code=1)
+    rows = {row["name"]: row for row in document["per_file"]}
+    truth = np.array([note.velocity for note in melody(seed=0).notes])
+    read = 2.0 * np.arange(len(truth)) + 3
+    read[-1] = 64
+    assert asked == ["velocity-swift"]
+    assert rows["p0"]["velocity_all_mae"] == pytest.approx(np.abs(truth - read).mean())
+    assert rows["p0"]["onset_f1"] == 1
+    assert "amt: p1: p1 is no audio" in said
+    assert "amt: p0: one warning" in said
+    assert document["settings"]["model"] == "toy 1.0"
+    audio = with_audio(folders[0].parent / "audio", "p0.flac")
+    scored(folders[0], audio, "--velocity", "--missing", "ignore")
+    assert asked == ["velocity-swift"] * 2

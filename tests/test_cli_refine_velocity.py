@@ -55,7 +55,7 @@ def reader(tmp_path, monkeypatch):
 
     def open_stub(choice, screen):
         stub.choices.append(choice)
-        return stub
+        return stub, None
 
     monkeypatch.setattr(refine_velocity, "open_reader", open_stub)
     return stub

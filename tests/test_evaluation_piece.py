@@ -200,7 +200,7 @@ def test_a_score_informed_estimate_has_velocity_errors_of_all_notes():
     scores = score_piece(reference, loud_and_late, Conventions(score_informed=True)).scores
     assert scores["velocity_all_mae"] == pytest.approx(np.mean(range(20)))
     assert scores["velocity_mae"] == pytest.approx(np.mean(range(0, 20, 2)))
-    with pytest.raises(AmtError, match="leave out --score-informed"):
+    with pytest.raises(AmtError, match="leave out --velocity"):
         score_piece(reference, melody(20, seed=1), Conventions(score_informed=True))
 
 

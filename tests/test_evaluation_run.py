@@ -56,7 +56,7 @@ def test_not_the_references_notes_is_a_failure_that_scores_zero(tmp_path):
         Task("a", reference, melody(seed=1)), Conventions(score_informed=True), Wanted()
     )
     assert result.status == FAILED
-    assert "--score-informed" in result.problem
+    assert "--velocity" in result.problem
     assert result.piece.scores["onset_f1"] == 0
 
 

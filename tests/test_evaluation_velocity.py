@@ -12,6 +12,8 @@ def test_errors_of_four_notes():
     assert found["bias"] == 1
     assert found["std"] == pytest.approx(3)
     assert found["r"] == pytest.approx(440 / np.sqrt(500 * 416))
+    assert found["mae_of_mean"] == 10  # |15, 5, 5, 15|
+    assert found["spread"] == pytest.approx(np.sqrt(416 / 500))
 
 
 def test_a_line_takes_away_gain_and_offset():
@@ -26,6 +28,8 @@ def test_constant_velocities_have_no_correlation():
     found = velocity_errors(np.array([50.0, 60]), np.array([64.0, 64]))
     assert found["r"] is None
     assert found["mae_fitted"] == pytest.approx(5)
+    assert found["spread"] == 0
+    assert velocity_errors(np.array([64.0, 64]), np.array([50.0, 60]))["spread"] is None
 
 
 def test_no_notes_have_no_error():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from amtcli.catalog import VELOCITY_MODEL
 from amtcli.cli.progress import NORMAL, QUIET, Screen
 from amtcli.cli.scoring import (
     Outputs,
@@ -183,11 +185,12 @@ def evaluate(
             rich_help_panel=_HOW,
         ),
     ] = 0.01,
-    score_informed: Annotated[
+    velocity: Annotated[
         bool,
         typer.Option(
-            "--score-informed",
-            help="The estimate holds the reference's own notes: velocity errors of all of them.",
+            "--velocity",
+            help="The estimate holds the reference's own notes: velocity errors of all of them, "
+            "beside those of the mean. From audio, a velocity model reads them.",
             rich_help_panel=_HOW,
         ),
     ] = False,
@@ -304,6 +307,7 @@ def evaluate(
     amt evaluate references/ estimates/ --json result.json --errors errors.csv
     amt evaluate maps/test/ --model transkun-v2      transcribes the audio beside them
     amt evaluate refs/ ests/ --onset-tolerance 0.05 --onset-tolerance 0.1
+    amt evaluate maps/test/ --velocity --model velocity-swift     velocities, the score given
     amt evaluate --compare before.json after.json    is it better?
 
     Exit codes:
@@ -340,20 +344,24 @@ def evaluate(
         pedal_threshold=pedal_threshold,
         grid_s=grid,
         frame_hop_s=frame_hop,
-        score_informed=score_informed,
+        score_informed=velocity,
     )
     known = score_names(conventions) if fail_under else []
     thresholds = [parse_threshold(threshold, known) for threshold in fail_under or ()]
     check_outputs(outputs)
-    choice = EngineChoice(model or "", device, batch_size, precision.value, fast, offline)
+    listens_by_itself = velocity and estimate is None
+    named = model or (VELOCITY_MODEL if listens_by_itself else "")
+    choice = EngineChoice(named, device, batch_size, precision.value, fast, offline)
     pairing, to_transcribe = find_pairs(reference, estimate, choice)
+    if velocity and to_transcribe and not model:
+        to_transcribe = replace(to_transcribe, model=VELOCITY_MODEL)
     if missing is Missing.ERROR:
         refuse_missing(pairing)
     ignored = pairing.missing if missing is Missing.IGNORE else ()
     pairs = [pair for pair in pairing.pairs if pair not in ignored]
     n_recordings = len(pairs) if to_transcribe else 0
     with Screen(QUIET if quiet else NORMAL, n_recordings) as screen:
-        tasks, engine_settings = make_tasks(pairs, to_transcribe, screen)
+        tasks, engine_settings = make_tasks(pairs, to_transcribe, conventions, screen)
         results = score(tasks, conventions, outputs, jobs, screen)
         say_notices(results, tasks, pairing, conventions, screen)
     settings = {"dataset": dataset, "missing": missing.value, **engine_settings}

@@ -238,6 +238,6 @@ def carry_out(run: Refining, job: Job, choice: EngineChoice, screen: Screen) -> 
     run.settle_planned()
     if job.plan.with_action(Action.TRANSCRIBE):
         screen.status("loading model")
-        reader = open_reader(choice, screen)
+        reader, _ = open_reader(choice, screen)
         screen.start_clock()
         run.read(reader)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from amtcli.inputs import Found
+    from amtcli.model_folder import Provenance
     from amtcli.outputs import Existing
     from amtcli.plan import Plan, PlannedRecording
     from amtcli.refinement import Prepared, Refined
@@ -153,7 +154,7 @@ def print_job(job: Job) -> None:
         typer.echo("{:6}  {} by {} -> {}".format(*cells) if person else "\t".join(cells))
 
 
-def open_reader(choice: EngineChoice, screen: Screen) -> VelocityEngine:
+def open_reader(choice: EngineChoice, screen: Screen) -> tuple[VelocityEngine, Provenance]:
     """Find and load a velocity model; the slow imports happen here.
 
     Raises ModelError where there is no such model, or where it is a model of another kind.
@@ -171,7 +172,9 @@ def open_reader(choice: EngineChoice, screen: Screen) -> VelocityEngine:
     from amtcli.velocity_engine import VelocityEngine
 
     options = EngineOptions(choice.device, choice.precision, choice.batch_size, choice.fast)
-    return VelocityEngine(load_model(folder), options, lambda text: screen.say(f"amt: {text}"))
+    model = load_model(folder)
+    reader = VelocityEngine(model, options, lambda text: screen.say(f"amt: {text}"))
+    return reader, model.config.provenance
 
 
 def read_match(text: str | None) -> Curve | NDArray[np.float64] | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amtcli.cli.progress import Screen
+from amtcli.cli.refining import open_reader
 from amtcli.cli.streams import is_terminal, write_stdout
 from amtcli.cli.transcribe import EngineChoice, open_engine
 from amtcli.errors import AmtError, NoInputError, UsageError
@@ -19,10 +20,13 @@ from amtcli.errors import AmtError, NoInputError, UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from amtcli.engine import Engine
     from amtcli.evaluation.conventions import Conventions
     from amtcli.evaluation.pairing import Pair, Pairing
     from amtcli.evaluation.results import Document
     from amtcli.evaluation.run import PieceResult, Task
+    from amtcli.model_folder import Provenance
+    from amtcli.velocity_engine import VelocityEngine
 
 # A table in a pipe or a log has no terminal whose width it could take.
 _PIPE_WIDTH = 120
@@ -115,21 +119,29 @@ def refuse_missing(pairing: Pairing) -> None:
 
 
 def make_tasks(
-    pairs: Sequence[Pair], choice: EngineChoice | None, screen: Screen
+    pairs: Sequence[Pair], choice: EngineChoice | None, conventions: Conventions, screen: Screen
 ) -> tuple[list[Task], dict[str, Any]]:
-    """Turn pairs into tasks, transcribing first if there is a choice; and say with what."""
+    """Turn pairs into tasks, listening first if there is a choice; and say with what."""
     from amtcli.evaluation.run import Task
 
     if choice is None:
         return [Task(pair.name, pair.reference, pair.estimate) for pair in pairs], {}
+    if conventions.score_informed:
+        reader, provenance = open_reader(choice, screen)
+        return _read_velocities(pairs, reader, conventions, screen), _settings(
+            reader, provenance, choice
+        )
     engine, provenance = open_engine(choice, screen)
-    settings = {
+    return _transcribe(pairs, engine, screen), _settings(engine, provenance, choice)
+
+
+def _settings(engine: Engine, provenance: Provenance, choice: EngineChoice) -> dict[str, Any]:
+    return {
         "model": f"{provenance.name} {provenance.version}",
         "device": engine.device,
         "precision": engine.precision,
         "fast": choice.fast,
     }
-    return _transcribe(pairs, engine, screen), settings
 
 
 def _transcribe(pairs: Sequence[Pair], engine: Any, screen: Screen) -> list[Task]:
@@ -156,6 +168,45 @@ def _transcribe(pairs: Sequence[Pair], engine: Any, screen: Screen) -> list[Task
                 Task(pair.name, pair.reference, result.performance, str(pair.estimate), problem)
             )
     return tasks
+
+
+def _read_velocities(
+    pairs: Sequence[Pair], reader: VelocityEngine, conventions: Conventions, screen: Screen
+) -> list[Task]:
+    """Have the velocities of the references read off their recordings.
+
+    The reader is not told them, and a note that it says nothing of gets the same as all others
+    were given.
+    """
+    from amtcli.evaluation.references import read_note_file
+    from amtcli.evaluation.run import Task
+    from amtcli.reading import Recording
+    from amtcli.velocity_reading import ScoredRecording, rewritten, without_velocities
+
+    tasks = {pair.name: Task(pair.name, pair.reference, None) for pair in pairs}
+    scored = []
+    for pair in pairs:
+        if pair.estimate is None:
+            continue
+        try:
+            reference = read_note_file(pair.reference, conventions.pedal_threshold)
+        except AmtError:
+            continue  # which is told when it is to be scored
+        score = without_velocities(reference.performance)
+        scored.append(ScoredRecording(Recording(pair.name, pair.estimate), score))
+    screen.start_clock()
+    for reading in reader.read_velocities(scored, screen.advance):
+        key = reading.scored.recording.key
+        screen.settle(key)
+        for warning in reading.warnings:
+            screen.say(f"amt: {key}: {warning}", style="yellow")
+        tasks[key] = replace(
+            tasks[key],
+            estimate=None if reading.velocities is None else rewritten(reading),
+            estimate_name=str(reading.scored.recording.source),
+            problem=None if reading.error is None else str(reading.error),
+        )
+    return list(tasks.values())
 
 
 def score(

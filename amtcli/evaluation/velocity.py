@@ -22,10 +22,13 @@ def velocity_errors(reference: Velocities, estimate: Velocities) -> dict[str, fl
 
     ``mae``, ``std`` and ``bias`` are the mean absolute value, the standard deviation (over n)
     and the mean of the errors; ``r`` is Pearson's correlation, ``None`` where either side is
-    constant; ``mae_fitted`` is the mean absolute error after the best line.
+    constant; ``mae_fitted`` is the mean absolute error after the best line. What gives away a
+    regression to the mean: ``mae_of_mean`` is the error of the reference's own mean in place of
+    every velocity, ``spread`` the estimate's standard deviation as a share of the reference's
+    (``None`` for a constant reference).
     """
     if len(reference) == 0:
-        return dict.fromkeys(("mae", "std", "bias", "r", "mae_fitted"))
+        return dict.fromkeys(("mae", "std", "bias", "r", "mae_fitted", "mae_of_mean", "spread"))
     errors = estimate - reference
     varied = np.ptp(reference) > 0 and np.ptp(estimate) > 0
     return {
@@ -34,6 +37,8 @@ def velocity_errors(reference: Velocities, estimate: Velocities) -> dict[str, fl
         "bias": float(np.mean(errors)),
         "r": float(np.corrcoef(reference, estimate)[0, 1]) if varied else None,
         "mae_fitted": _mae_after_line(reference, estimate),
+        "mae_of_mean": float(np.mean(np.abs(reference - reference.mean()))),
+        "spread": float(np.std(estimate) / np.std(reference)) if np.ptp(reference) > 0 else None,
     }
 
 
@@ -61,6 +66,6 @@ def pair_in_order(reference: NoteArrays, estimate: NoteArrays) -> Matching:
         key = int(np.flatnonzero(counts[0] != counts[1])[0])
         raise AmtError(
             f"not the reference's own notes: key {key} has {counts[0][key]} notes in the "
-            f"reference and {counts[1][key]} in the estimate; leave out --score-informed"
+            f"reference and {counts[1][key]} in the estimate; leave out --velocity"
         )
     return np.column_stack([ref, est])
