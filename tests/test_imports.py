@@ -11,6 +11,7 @@ LAYERS = (
     ("__init__", "api"),
     ("plan", "outputs", "report", "inputs"),
     ("training",),
+    ("refining_engine",),
     ("refinement", "velocity_engine", "velocity_reading", "velocity_plot"),
     ("engine", "live", "evaluation", "importing", "model_facts"),
     ("catalog", "model_folder", "checkpoints", "sources"),

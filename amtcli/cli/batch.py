@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from amtcli.model_folder import Provenance
     from amtcli.notes import Performance
     from amtcli.reading import Recording
+    from amtcli.refining_engine import RefiningEngine
 
 _APPEARED = "its output has been written by someone else in the meantime; nothing was replaced"
 
@@ -77,7 +78,7 @@ class Batch:
             self._skip(planned)
 
     def transcribe(
-        self, engine: Engine, provenance: Provenance, render_options: RenderOptions
+        self, engine: Engine | RefiningEngine, provenance: Provenance, render_options: RenderOptions
     ) -> None:
         """Settle the rest. Recordings that another process works on come last, one at a time.
 

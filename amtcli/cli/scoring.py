@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from amtcli.evaluation.results import Document
     from amtcli.evaluation.run import PieceResult, Task
     from amtcli.model_folder import Provenance
+    from amtcli.refining_engine import RefiningEngine
     from amtcli.velocity_engine import VelocityEngine
 
 # A table in a pipe or a log has no terminal whose width it could take.
@@ -135,7 +136,9 @@ def make_tasks(
     return _transcribe(pairs, engine, screen), _settings(engine, provenance, choice)
 
 
-def _settings(engine: Engine, provenance: Provenance, choice: EngineChoice) -> dict[str, Any]:
+def _settings(
+    engine: Engine | RefiningEngine, provenance: Provenance, choice: EngineChoice
+) -> dict[str, Any]:
     return {
         "model": f"{provenance.name} {provenance.version}",
         "device": engine.device,

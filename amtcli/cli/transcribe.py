@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from amtcli.model_folder import Provenance
     from amtcli.outputs import Existing, OutputOptions
     from amtcli.plan import Plan
+    from amtcli.refining_engine import RefiningEngine
 
 _IN_OUT, _MODEL, _SPEED, _MUSICAL, _LIVE, _REPORT = (
     "Input/output",
@@ -69,6 +70,7 @@ class EngineChoice:
     precision: str
     fast: bool
     offline: bool
+    refines_velocity: bool = False
 
 
 def transcribe(
@@ -209,6 +211,14 @@ def transcribe(
             rich_help_panel=_MUSICAL,
         ),
     ] = Pedal.CC64,
+    refine_velocity: Annotated[
+        bool,
+        typer.Option(
+            "--refine-velocity",
+            help="Read the velocities once more, with a model that is told the notes.",
+            rich_help_panel=_MUSICAL,
+        ),
+    ] = False,
     live: Annotated[
         bool,
         typer.Option(
@@ -311,7 +321,13 @@ def transcribe(
     if not inputs:
         raise UsageError("name an INPUT: files, folders, or - for standard input")
     choice = EngineChoice(
-        model, _device(device), _batch_size(batch_size), precision.value, fast, offline
+        model,
+        _device(device),
+        _batch_size(batch_size),
+        precision.value,
+        fast,
+        offline,
+        refine_velocity,
     )
     render_options = RenderOptions(tempo, pedal.value)
     if quiet and verbose:
@@ -367,7 +383,7 @@ def carry_out(
     return batch.tally.exit_code
 
 
-def open_engine(choice: EngineChoice, screen: Screen) -> tuple[Engine, Provenance]:
+def open_engine(choice: EngineChoice, screen: Screen) -> tuple[Engine | RefiningEngine, Provenance]:
     """Find and load the model, pulling it first where needed; the slow imports happen here."""
     screen.status("loading model")
     from amtcli.catalog import resolve
@@ -379,7 +395,22 @@ def open_engine(choice: EngineChoice, screen: Screen) -> tuple[Engine, Provenanc
     model = load_model(folder)
     options = EngineOptions(choice.device, choice.precision, choice.batch_size, choice.fast)
     engine = Engine(model, options, on_notice=lambda text: screen.say(f"amt: {text}"))
-    return engine, model.config.provenance
+    if not choice.refines_velocity:
+        return engine, model.config.provenance
+    return _refined(engine, model.config.provenance, choice, screen)
+
+
+def _refined(
+    engine: Engine, provenance: Provenance, choice: EngineChoice, screen: Screen
+) -> tuple[RefiningEngine, Provenance]:
+    """Let a velocity model follow an engine; both are named in what is written."""
+    from amtcli.catalog import VELOCITY_MODEL
+    from amtcli.cli.refining import open_reader
+    from amtcli.refining_engine import RefiningEngine
+
+    reader, reads = open_reader(replace(choice, model=VELOCITY_MODEL), screen)
+    name = f"{provenance.name} {provenance.version} + {reads.name}"
+    return RefiningEngine(engine, reader), replace(provenance, name=name, version=reads.version)
 
 
 def _is_live(ctx: typer.Context) -> bool:

@@ -1,0 +1,67 @@
+"""Two toys as one: notes are the ones that are heard, velocities what the other reads."""
+
+import io
+import os
+import threading
+
+import numpy as np
+import pytest
+import soundfile
+from test_engine import clicks, recording
+from test_velocity_engine import engine as velocity_engine
+from toy import RATE_HZ, toy_model
+
+from amtcli.engine import Engine, EngineOptions
+from amtcli.errors import AudioError
+from amtcli.reading import Recording
+from amtcli.refining_engine import RefiningEngine
+
+
+def refining(monkeypatch):
+    reader, _ = velocity_engine(monkeypatch)
+    transcriber = Engine(toy_model(monkeypatch), EngineOptions("cpu", batch_size=3))
+    return RefiningEngine(transcriber, reader), transcriber
+
+
+def test_notes_stay_and_velocities_are_those_that_are_read(monkeypatch):
+    both, alone = refining(monkeypatch)
+    recordings = [recording("a", clicks(1000, 4)), recording("b", clicks(300, 70))]
+    plain = {r.recording.key: r.performance for r in alone.transcribe(recordings)}
+    for result in both.transcribe(recordings):
+        found = result.performance.notes
+        expected = plain[result.recording.key].notes
+        assert [(n.onset_s, n.offset_s, n.pitch) for n in found] == [
+            (n.onset_s, n.offset_s, n.pitch) for n in expected
+        ]
+        # A click is 1.0, which is 128 on MIDI's scale, behind 0.25 that sounds all the time.
+        assert {n.velocity for n in found if n.pitch == 60} == {127}
+
+
+def test_what_can_be_read_only_once_is_heard_twice(monkeypatch, tmp_path):
+    both, _ = refining(monkeypatch)
+    stream = io.BytesIO()
+    samples = np.atleast_2d(clicks(1000, 5)).T.astype(np.float32)
+    soundfile.write(stream, samples, RATE_HZ, format="WAV", subtype="FLOAT")
+    stream.seek(0)
+    (direct,) = both.transcribe([recording("a", clicks(1000, 5))])
+    (streamed,) = both.transcribe([Recording("a", stream)])
+    assert streamed.performance == direct.performance
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("there are no named pipes here")
+    os.mkfifo(tmp_path / "pipe")
+    feeder = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(stream.getvalue()))
+    feeder.start()
+    (piped,) = both.transcribe([Recording("a", tmp_path / "pipe")])
+    feeder.join()
+    assert piped.performance == direct.performance
+
+
+def test_what_cannot_be_transcribed_keeps_its_error(monkeypatch, tmp_path):
+    both, _ = refining(monkeypatch)
+    missing, good = both.transcribe(
+        [Recording("bad", tmp_path / "nowhere.wav"), recording("a", clicks(300, 5))]
+    )
+    assert isinstance(missing.error, AudioError)
+    assert "nowhere.wav" in str(missing.error) or "bad" in str(missing.error)
+    assert missing.performance is None
+    assert good.performance.notes
