@@ -1,4 +1,4 @@
-"""Every network from its recipe's settings, as a model folder, through ``amt transcribe``."""
+"""Every network from its recipe's settings, as a model folder, through the command it is for."""
 
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from filled import audio
 from typer.testing import CliRunner
 
 from amtcli.cli import app
-from amtcli.midi import read_performance
+from amtcli.midi import performance_to_midi_bytes, read_performance
 from amtcli.model_folder import outline_model, write_model
+from amtcli.notes import Note, Performance
 from amtcli.tables import read_toml
 from amtcli.training.recipe import RECIPES_FOLDER
 
@@ -32,6 +33,7 @@ RECIPES = [
     for path in sorted(RECIPES_FOLDER.glob("*.toml"))
     if read_toml(path)["decoder"]["kind"] not in ELSEWHERE
 ]
+VELOCITY_RECIPES = sorted(RECIPES_FOLDER.glob("velocity-*.toml"))
 
 
 def write_random_model(folder, recipe):
@@ -56,3 +58,20 @@ def test_two_seconds_become_midi(recipe, tmp_path, monkeypatch):
     assert max(event.onset_s for event in (*played.notes, *played.pedals)) < 2.0
     assert len(played.notes) > 50 or played.pedals
     assert all(21 <= note.pitch <= 108 and note.offset_s > note.onset_s for note in played.notes)
+
+
+@pytest.mark.parametrize("recipe", VELOCITY_RECIPES, ids=lambda path: path.stem)
+def test_two_seconds_give_a_score_its_velocities(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_random_model(Path("model"), recipe)
+    soundfile.write("tones.wav", audio(32000), 16000)
+    notes = tuple(Note(0.1 * k, 0.1 * k + 0.3, 40 + 3 * k, 127) for k in range(12))
+    Path("score.mid").write_bytes(performance_to_midi_bytes(Performance(notes)))
+    words = "score.mid tones.wav -o new.mid --model ./model --offline --device cpu"
+    result = CliRunner().invoke(app, ["refine-velocity", *words.split()])
+    assert result.exit_code == 0, result.stderr
+    before, after = (read_performance(Path(name)).notes for name in ("score.mid", "new.mid"))
+    assert [(n.onset_s, n.offset_s, n.pitch) for n in after] == [
+        (n.onset_s, n.offset_s, n.pitch) for n in before
+    ]
+    assert {note.velocity for note in after} != {127}

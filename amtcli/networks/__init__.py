@@ -18,6 +18,7 @@ from amtcli.networks.swift import Swift, SwiftConfig
 from amtcli.networks.transkun import Transkun, TranskunConfig
 from amtcli.networks.velocity.film_unet import FilmUnet, FilmUnetConfig
 from amtcli.networks.velocity.score_informed import ScoreInformed, ScoreInformedConfig
+from amtcli.networks.velocity.score_swift import ScoreSwift, ScoreSwiftConfig
 
 ARCHITECTURES: dict[str, tuple[type[Any], type[Network]]] = {
     "autoregressive": (AutoregressiveConfig, Autoregressive),
@@ -28,6 +29,7 @@ ARCHITECTURES: dict[str, tuple[type[Any], type[Network]]] = {
     "onsets_and_frames": (OnsetsAndFramesConfig, OnsetsAndFrames),
     "onsets_velocities": (OnsetsVelocitiesConfig, OnsetsVelocities),
     "score_informed": (ScoreInformedConfig, ScoreInformed),
+    "score_swift": (ScoreSwiftConfig, ScoreSwift),
     "swift": (SwiftConfig, Swift),
     "transkun": (TranskunConfig, Transkun),
 }

@@ -32,8 +32,8 @@ _TYPICAL_SIZE = (400, N_KEYS)  # for which oneDNN lays out weights; others are c
 
 
 @dataclass(frozen=True)
-class SwiftConfig:
-    """Sizes of the network.
+class TrunkConfig:
+    """Sizes of what listens to every key.
 
     n_spectra, bins_per_semitone, n_semitones: what the front-end gives; the middle bin of the
         first semitone is the lowest key.
@@ -43,9 +43,6 @@ class SwiftConfig:
     mix_channels, mix_width: channels per key that enter the dense layer over all keys, and its
         width.
     dilations: in frames, one for each block.
-    pedal_width: of the layers behind the pedal's heads.
-    max_lookahead_frames: layers look ahead as far as behind until this is used up, first ones
-        first; then they look behind only.
     """
 
     n_spectra: int
@@ -57,14 +54,25 @@ class SwiftConfig:
     mix_channels: int
     mix_width: int
     dilations: tuple[int, ...]
-    pedal_width: int
-    max_lookahead_frames: int
 
     def __post_init__(self) -> None:
         if self.n_semitones < N_KEYS:
             raise ValueError(f"n_semitones is {self.n_semitones}: there are {N_KEYS} keys")
         if 0 not in self.partials_semitones:
             raise ValueError("partials_semitones must hold 0, the pitch of the key itself")
+
+
+@dataclass(frozen=True)
+class SwiftConfig(TrunkConfig):
+    """Sizes of the network.
+
+    pedal_width: of the layers behind the pedal's heads.
+    max_lookahead_frames: layers look ahead as far as behind until this is used up, first ones
+        first; then they look behind only.
+    """
+
+    pedal_width: int
+    max_lookahead_frames: int
 
 
 class Lookahead:
@@ -193,7 +201,7 @@ class HarmonicGather(nn.Module):
 
     columns: Tensor
 
-    def __init__(self, n_in: int, config: SwiftConfig) -> None:
+    def __init__(self, n_in: int, config: TrunkConfig) -> None:
         super().__init__()
         self.partials = config.partials_semitones
         self.before = max(-min(self.partials), 0)
@@ -224,7 +232,7 @@ class KeyMix(nn.Module):
     (B, C, T, K) to the same shape.
     """
 
-    def __init__(self, config: SwiftConfig, lookahead: Lookahead) -> None:
+    def __init__(self, config: TrunkConfig, lookahead: Lookahead) -> None:
         super().__init__()
         n_flat = config.mix_channels * N_KEYS
         none, width = Lookahead(0), config.mix_width
@@ -306,7 +314,9 @@ class Swift(Network):
         self.lookahead_frames = lookahead.given
         self._dtype = torch.float32
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
-        self.apply(_initialise)
+        self.apply(initialise)
+        for output in (self.heads, self.pedal.output):
+            initialise_output(output)
 
     def prepare(self, precision: str) -> None:
         """Fold normalisations into convolutions; heads stay in float32."""
@@ -359,16 +369,18 @@ def unflat_keys(x: Tensor) -> Tensor:
     return columns.reshape(*columns.shape[:2], N_KEYS, -1).permute(0, 3, 1, 2)
 
 
-def _initialise(module: nn.Module) -> None:
-    """Start residual ways at zero, heads where most cells say no. Parents come after children."""
+def initialise(module: nn.Module) -> None:
+    """Start residual ways at zero. Parents come after children."""
     if isinstance(module, Convolution):
         nn.init.kaiming_normal_(module.convolution.weight, nonlinearity="relu")
     if isinstance(module, Block):
         nn.init.zeros_(module.merge.norm.weight)
     if isinstance(module, KeyMix):
         nn.init.zeros_(module.widen.norm.weight)
-    if isinstance(module, Swift):
-        for output in (module.heads, module.pedal.output):
-            nn.init.normal_(output.weight, std=0.01)
-            if output.bias is not None:
-                nn.init.constant_(output.bias, -3.0)
+
+
+def initialise_output(output: nn.Conv2d, bias: float = -3.0) -> None:
+    """Start where most cells say no."""
+    nn.init.normal_(output.weight, std=0.01)
+    assert output.bias is not None
+    nn.init.constant_(output.bias, bias)

@@ -24,6 +24,10 @@ class VelocityNetwork(Network):
         """Let what listens run in bf16, if that is asked for; what follows it stays in float32."""
         self._bf16 = precision == "bf16"
 
+    def n_frames(self, features: Tensor) -> int:
+        """Count the frames of features."""
+        return features.shape[-2]
+
     @abstractmethod
     def estimate(self, features: Tensor, score: ScoreRolls) -> Tensor:
         """Compute float32 velocities; the rolls have as many frames as the features."""
@@ -34,7 +38,7 @@ class VelocityNetwork(Network):
         Rolls may be longer than the features: a front-end may leave out the last frame. Without
         a score there are no notes in it.
         """
-        n_frames = features.shape[-2]
+        n_frames = self.n_frames(features)
         if score is None:
             score = no_score(len(features), n_frames, features.device)
         return self.estimate(features, score.fitted(n_frames))
