@@ -27,7 +27,7 @@ from amtcli.datasets.pack import (
     write_recording,
 )
 from amtcli.errors import DataError, ModelError, TrainingError, UsageError
-from amtcli.model_folder import read_config
+from amtcli.model_folder import load_model, read_config
 from amtcli.training.log import read_log
 from amtcli.training.loop import RECIPE_FILE, STATE_FILE
 from amtcli.training.recipe import read_recipe, recipe_names
@@ -190,6 +190,16 @@ def test_smoke_runs_everything_once_in_a_folder_of_its_own(tmp_path, pack):
     assert toy_run(tmp_path).exit_code == 0  # the run itself has not begun yet
 
 
+def test_a_training_begins_with_the_weights_of_a_model(tmp_path, pack):
+    toy_run(tmp_path)
+    slow = settings("optimiser.learning_rate=1e-9", "training.steps=1", "training.seed=8")
+    result = toy_run(tmp_path, "--init", tmp_path / "run" / "model", *slow, run="on")
+    assert result.exit_code == 0, result.stderr
+    first, on = (load_model(tmp_path / name / "model").network for name in ("run", "on"))
+    for one, other in zip(first.parameters(), on.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
 def test_without_validation_recordings_the_last_model_is_taken_with_a_notice(tmp_path, pack):
     toy.write_pack(tmp_path / "pack", n_recordings=1)
     result = toy_run(tmp_path)
@@ -226,6 +236,7 @@ def test_the_recipes_that_ship_are_listed(tmp_path):
         (["--shard"], UsageError, "--shard needs several processes"),
         (["--data", "nowhere"], DataError, "nowhere is no pack"),
         (["--resume", "nowhere.pt"], TrainingError, "nowhere.pt cannot be read"),
+        (["--init", "nobody"], ModelError, "there is no model 'nobody'"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_written(tmp_path, pack, arguments, kind, problem):

@@ -67,6 +67,15 @@ def train(
             rich_help_panel=_RUN,
         ),
     ] = "",
+    init: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="Begin with the weights of a model (a name or a folder); all else begins anew.",
+            show_default=False,
+            rich_help_panel=_RUN,
+        ),
+    ] = "",
     time_limit: Annotated[
         str,
         typer.Option(
@@ -157,6 +166,7 @@ def train(
     amt train RECIPE --data PACK -o RUN --smoke           does everything work?
     amt train RECIPE --data PACK -o RUN                   then RUN/model is a model
     amt train RECIPE --data PACK -o RUN --resume auto     goes on, exactly
+    amt train RECIPE --data PACK -o RUN --init swift      from a model's weights
     amt train my.toml --data A --data B -o RUN -s training.steps=1000 --time-limit 20m
     amt train RECIPE --data PACK -o RUN --tune 20         the best of 20 learning rates
     torchrun --nproc-per-node 4 -m amtcli train RECIPE --data PACK -o RUN
@@ -181,12 +191,23 @@ def train(
     chosen = read_recipe(find_recipe(recipe), overrides or ())
     limit_s = parse_duration(time_limit) if time_limit else None
     n_workers = _n_workers(workers)
+    from amtcli.catalog import resolve
     from amtcli.cli.train_screen import TrainScreen
     from amtcli.training.loop import TrainOptions
 
     if space is not None and tune_trials is None:
         raise UsageError("--space says what --tune N chooses among: give both")
-    options = TrainOptions(out, device, n_workers, resume, limit_s, shard, cached_features, wandb)
+    options = TrainOptions(
+        folder=out,
+        device=device,
+        n_workers=n_workers,
+        resume=resume,
+        time_limit_s=limit_s,
+        shard=shard,
+        cached_features=cached_features,
+        wandb_project=wandb,
+        init=resolve(init) if init else None,
+    )
     if smoke:
         chosen, options = _shrink(chosen, options)
     with TrainScreen(quiet=quiet, verbose=verbose) as screen:

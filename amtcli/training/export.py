@@ -54,6 +54,7 @@ BEST, LAST = "best", "last"
 _DTYPE = "float32"
 _UNKNOWN = "not known yet"
 _SURROUNDINGS = {
+    "init": "Begun with the weights of",
     "device": "Device",
     "precision": "Precision",
     "n_processes": "Processes",
@@ -218,7 +219,9 @@ def _refuse_taken(name: str, *folders: Path) -> None:
 def _card(run: Path, recipe: Recipe, data: RunData, config: ModelConfig) -> str:
     log = read_log(run)
     trained = [line for line in log if line["kind"] == "train"]
-    started: Mapping[str, Any] = next((x for x in reversed(log) if x["kind"] == "start"), {})
+    started: dict[str, Any] = {}
+    for line in log:  # of several starts the last counts; only the first tells of --init
+        started |= line if line["kind"] == "start" else {}
     step = int(config.provenance.steps)
     return write_card(
         CardFacts(

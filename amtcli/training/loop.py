@@ -30,6 +30,7 @@ from amtcli.training.batches import Batch, Share, WindowMaker
 from amtcli.training.cached import find_cached
 from amtcli.training.components import build_components, build_modules
 from amtcli.training.feeding import feed
+from amtcli.training.initial import load_initial_weights
 from amtcli.training.interrupts import Interrupts, can_debug
 from amtcli.training.log import RunLog
 from amtcli.training.optimisers import make_optimiser
@@ -62,11 +63,12 @@ _ALL_STEPS, _TIME_LIMIT, _PATIENCE, _INTERRUPTED = (
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Where and how to compute; nothing of it changes what is learnt, beyond rounding.
+    """Where and how to compute; only ``init`` changes what is learnt, beyond rounding.
 
     ``resume`` is "" (the folder must be new), "auto" (go on where there is a state) or the path
     of a state. ``n_workers`` None lets the device decide. Training ends after ``time_limit_s``.
-    ``cached_features`` takes what ``amt pack --features`` computed in place of audio.
+    ``cached_features`` takes what ``amt pack --features`` computed in place of audio. Without a
+    state, the weights to begin with are those of the model in the folder ``init``, if it is given.
     """
 
     folder: Path
@@ -77,6 +79,7 @@ class TrainOptions:
     shard: bool = False
     cached_features: bool = False
     wandb_project: str | None = None
+    init: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,9 @@ class _Run:
             cached,
         )
         self._front_end = front_end.to(ranks.device)
+        self._begun_with = {}
+        if options.init is not None and state is None:
+            self._begun_with = {"init": load_initial_weights(parts.network, options.init)}
         network = parts.network.to(ranks.device).train()
         called = share_network(network, ranks, shard=options.shard)
         self._learner = make_learner(recipe, network)
@@ -321,7 +327,8 @@ class _Run:
     def _open_log(self) -> RunLog:
         write_atomically(self._options.folder / RECIPE_FILE, recipe_toml(self._recipe))
         log = RunLog(self._options.folder, self._progress.step, self._options.wandb_project)
-        log.write("start", self._progress.step, surroundings(self._ranks, self._precision))
+        facts = surroundings(self._ranks, self._precision) | self._begun_with
+        log.write("start", self._progress.step, facts)
         return log
 
     def _feed(self, steps: range) -> Generator[Batch, None, None]:
