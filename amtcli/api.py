@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
-from amtcli.catalog import DEFAULT_MODEL, resolve
+from amtcli.catalog import default_model, resolve
 from amtcli.engine import Engine, EngineOptions
 from amtcli.model_folder import load_model
 from amtcli.notes import Performance
@@ -21,7 +21,7 @@ def transcribe(
     source: str | os.PathLike[str] | BinaryIO | NDArray[Any],
     *,
     source_rate_hz: int | None = None,
-    model: str = DEFAULT_MODEL,
+    model: str | None = None,
     device: str = "auto",
     precision: str = "auto",
     fast: bool = False,
@@ -30,12 +30,14 @@ def transcribe(
 
     ``source`` is a path, a binary stream, or samples of shape (samples,) or (channels, samples)
     with their ``source_rate_hz``. ``model`` is a name or a model folder; one that is not here
-    yet is pulled. The engine is kept for the next call with the same settings.
+    yet is pulled. Without it, transkun-v2 listens if it has been pulled, else swift, which ships.
+    The engine is kept for the next call with the same settings.
 
     Raises AmtError when the recording or the model cannot be used. What could not be read of a
     damaged recording is a warning of the ``warnings`` module.
     """
-    engine = _engine(model, EngineOptions(device=device, precision=precision, fast=fast))
+    options = EngineOptions(device=device, precision=precision, fast=fast)
+    engine = _engine(model or default_model(), options)
     if isinstance(source, (str, os.PathLike)):
         source = Path(source)
     key = str(source) if isinstance(source, Path) else "recording"

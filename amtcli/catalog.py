@@ -35,7 +35,9 @@ from amtcli.sources import DistributionSource, ProgressCallback, fetch
 if TYPE_CHECKING:
     from torch import Tensor
 
-DEFAULT_MODEL = "transkun-v2"
+ACCURATE_MODEL = "transkun-v2"
+SHIPPED_MODEL = "swift"
+LIVE_MODEL = "swift-live"
 VELOCITY_MODEL = "velocity-swift"
 
 State = Literal["shipped", "pulled", "imported", "available", "damaged"]
@@ -80,6 +82,14 @@ def shipped_folder() -> Path:
 def list_models() -> list[CatalogEntry]:
     """List all models by name, without importing torch or reading weights."""
     return [_entry(name) for name in _names()]
+
+
+def default_model() -> str:
+    """Name the model to transcribe with where the user names none; nothing is pulled for it.
+
+    It is the accurate one if that has been pulled, otherwise the one that ships.
+    """
+    return ACCURATE_MODEL if _entry(ACCURATE_MODEL).state == "pulled" else SHIPPED_MODEL
 
 
 def locate(name_or_path: str) -> Path:

@@ -3,10 +3,12 @@ import sys
 
 import numpy as np
 import pytest
+from filled import audio
+from swift_model import write_swift
 from toy import RATE_HZ, toy_model
 
 import amtcli
-from amtcli import api
+from amtcli import api, catalog
 from amtcli.engine import Engine
 from amtcli.errors import AudioError, ModelError
 
@@ -29,6 +31,21 @@ def test_a_path_may_be_a_string_and_its_name_is_in_the_error(toy_engine, tmp_pat
     missing = tmp_path / "no such file.wav"
     with pytest.raises(AudioError, match=r"no such file\.wav: no such file"):
         amtcli.transcribe(str(missing), device="cpu")
+
+
+def test_without_a_name_the_default_model_listens(monkeypatch, tmp_path):
+    write_swift(tmp_path / "swift")
+    monkeypatch.setattr(catalog, "shipped_folder", lambda: tmp_path)
+    monkeypatch.setenv("AMT_MODEL_DIR", str(tmp_path / "data"))
+    api._engine.cache_clear()
+    sound = audio(8000)
+    unnamed, named = (
+        amtcli.transcribe(sound, source_rate_hz=16000, device="cpu", **chosen)
+        for chosen in ({}, {"model": str(tmp_path / "swift")})
+    )
+    api._engine.cache_clear()
+    assert len(unnamed.notes) > 20
+    assert unnamed == named
 
 
 def test_an_unknown_model_is_named(monkeypatch):

@@ -264,9 +264,23 @@ def test_what_was_not_pulled_cannot_be_pulled(tmp_path):
         pull("mine")
 
 
+def test_the_accurate_model_is_the_default_once_it_has_been_pulled(tmp_path, shipped, monkeypatch):
+    assert catalog.default_model() == "swift"  # the catalog of these tests has no accurate one
+    monkeypatch.setattr(catalog, "ACCURATE_MODEL", NAME)
+    assert catalog.default_model() == "swift"
+    assert not (tmp_path / "data").exists()  # asking pulls nothing
+    folder = pull(NAME)
+    assert catalog.default_model() == NAME
+    publish(tmp_path, shipped, gain=3.0, version="1.3")
+    assert catalog.default_model() == "swift"  # what was pulled is another version
+    folder = pull(NAME)
+    (folder / "weights.safetensors").unlink()
+    assert catalog.default_model() == "swift"
+
+
 def test_models_are_listed_without_torch():
-    code = "import sys; from amtcli.catalog import list_models, DEFAULT_MODEL; "
-    code += "print(DEFAULT_MODEL in [e.name for e in list_models()], 'torch' in sys.modules)"
+    code = "import sys; from amtcli.catalog import list_models, ACCURATE_MODEL; "
+    code += "print(ACCURATE_MODEL in [e.name for e in list_models()], 'torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "True False\n"
 
@@ -275,7 +289,7 @@ def test_the_shipped_models_can_be_read(monkeypatch):
     monkeypatch.undo()
     folder = catalog.shipped_folder()
     names = [path.name for path in folder.iterdir() if path.is_dir()]
-    assert catalog.DEFAULT_MODEL in names
+    assert catalog.ACCURATE_MODEL in names
     for name in names:
         config = read_config(folder / name)
         assert config.provenance.name == name

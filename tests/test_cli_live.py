@@ -110,7 +110,7 @@ def test_nothing_in_nothing_out(model):
 
 
 def test_a_model_that_hears_whole_windows_is_refused_before_it_is_pulled():
-    result = amt("-", "--live", data=wav())
+    result = amt("-", "--live", "--model", "transkun-v2", data=wav())
     assert result.exit_code == 2
     assert "transkun-v2 2.0 cannot transcribe live" in result.stderr
 

@@ -6,9 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
+from filled import audio
 from stub_amt import PERFORMANCE, PROVENANCE, StubEngine
+from swift_model import write_swift
 from typer.testing import CliRunner
 
+from amtcli import catalog
 from amtcli.cli import app, transcribe
 from amtcli.midi import read_performance
 
@@ -93,9 +97,27 @@ def test_engine_gets_what_was_asked_for(engine):
     assert amt("a.wav", *words, "--fast", "--offline").exit_code == 0
     assert engine.choices == [transcribe.EngineChoice("m", "cuda:1", 8, "bf16", True, True)]
     amt("a.wav", "--overwrite")
-    assert engine.choices[1] == transcribe.EngineChoice(
-        "transkun-v2", "auto", None, "auto", False, False
-    )
+    assert engine.choices[1] == transcribe.EngineChoice("", "auto", None, "auto", False, False)
+
+
+@pytest.mark.parametrize(("words", "said"), [([], 1), (["-q"], 0), (["--model", "swift"], 0)])
+def test_what_ships_transcribes_without_a_connection(tmp_path, monkeypatch, words, said):
+    write_swift(tmp_path / "shipped" / "swift")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(catalog, "shipped_folder", lambda: tmp_path / "shipped")
+    monkeypatch.setattr(transcribe, "is_terminal", lambda _: True)
+    monkeypatch.setenv("AMT_MODEL_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("AMT_OFFLINE", "1")
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(name, audio(8000), 16000)
+    result = amt("a.wav", "b.wav", "-o", "out", "--format", "json", *words)
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(Path("out/b.json").read_text())
+    assert document["model"] == {"name": "swift", "version": "1"}
+    assert len(document["notes"]) > 20
+    advice = "amt: transcribing with swift; transkun-v2 (amt models pull transkun-v2) is slower"
+    assert result.stderr.count(advice) == said
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(

@@ -267,7 +267,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A model's name (amt models list) or folder. For audio without it: transkun-v2.",
+            help="A model's name (amt models list) or folder. For audio without it: transkun-v2 if "
+            "it has been pulled, else swift.",
             show_default=False,
             rich_help_panel=_ENGINE,
         ),

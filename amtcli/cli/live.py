@@ -29,7 +29,7 @@ _ALSO_LIVE = ("inputs", "live", "model", "offline", "quiet", "stdin_name", *_ONL
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """What to listen to, and with which model.
+    """What to listen to, and with which model, "" for the one that ships for it.
 
     ``raw_rate_hz`` None stands for wav on standard input; ``raw_format`` is one of
     ``amtcli.audio.pipe.RAW_FORMATS``.
@@ -93,13 +93,14 @@ def _load(options: LiveOptions, screen: Screen) -> LiveTranscriber:
     screen.status("loading model")
     import torch
 
-    from amtcli.catalog import locate, resolve
+    from amtcli.catalog import LIVE_MODEL, locate, resolve
     from amtcli.live import LiveTranscriber, check_live
     from amtcli.model_folder import load_model, outline_model, read_config
 
-    here = locate(options.model)
+    name = options.model or LIVE_MODEL
+    here = locate(name)
     check_live(outline_model(read_config(here), here))  # before anything is pulled
-    folder = resolve(options.model, offline=options.offline, on_progress=screen.download)
+    folder = resolve(name, offline=options.offline, on_progress=screen.download)
     # Steps of a few milliseconds: a second thread costs more than it gives, and a busy machine
     # makes each of them wait for it.
     torch.set_num_threads(1)

@@ -81,10 +81,7 @@ def find_pairs(
         suffix = estimate.suffix.lower()
         is_audio = suffix not in NOTE_SUFFIXES and suffix in _audio_suffixes()
     if is_audio:
-        from amtcli.catalog import DEFAULT_MODEL
-
-        pairing = pair_paths(reference, estimate, NOTE_SUFFIXES, _audio_suffixes())
-        return pairing, replace(choice, model=choice.model or DEFAULT_MODEL)
+        return pair_paths(reference, estimate, NOTE_SUFFIXES, _audio_suffixes()), choice
     if choice.model:
         raise UsageError(f"{estimate} is no audio: leave out --model to score it as it is")
     return pair_paths(reference, estimate, NOTE_SUFFIXES, NOTE_SUFFIXES), None

@@ -62,7 +62,7 @@ class Precision(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class EngineChoice:
-    """Which model, computed how."""
+    """Which model, "" for the default one, computed how."""
 
     model: str
     device: str
@@ -153,10 +153,12 @@ def transcribe(
         str,
         typer.Option(
             metavar="NAME",
-            help="A model's name (amt models list) or folder.",
+            help="A model's name (amt models list) or folder. Without it: transkun-v2 if it has "
+            "been pulled, else swift; with --live swift-live.",
+            show_default=False,
             rich_help_panel=_MODEL,
         ),
-    ] = "transkun-v2",
+    ] = "",
     offline: Annotated[
         bool,
         typer.Option(
@@ -284,7 +286,7 @@ def transcribe(
     amt transcribe song.flac -o song.json    notes and pedals as JSON
     cat song.mp3 | amt transcribe - -o - > song.mid
     find . -name '*.flac' | amt transcribe @- -r -o midi/
-    arecord -t wav -f S16 -r 16000 | amt transcribe - --live --model NAME
+    arecord -t wav -f S16 -r 16000 | amt transcribe - --live
 
     With --live, each note gives two lines of JSON on standard output, at once: one of type note_on
     when it is decided that it has begun, and the line of type note that --format jsonl has when it
@@ -384,13 +386,17 @@ def carry_out(
 
 
 def open_engine(choice: EngineChoice, screen: Screen) -> tuple[Engine | RefiningEngine, Provenance]:
-    """Find and load the model, pulling it first where needed; the slow imports happen here."""
+    """Find and load the model; one that is named is pulled first where needed.
+
+    The slow imports happen here.
+    """
     screen.status("loading model")
     from amtcli.catalog import resolve
     from amtcli.engine import Engine, EngineOptions
     from amtcli.model_folder import load_model
 
-    folder = resolve(choice.model, offline=choice.offline, on_progress=screen.download)
+    name = choice.model or _default_model(screen)
+    folder = resolve(name, offline=choice.offline, on_progress=screen.download)
     screen.status("loading model")
     model = load_model(folder)
     options = EngineOptions(choice.device, choice.precision, choice.batch_size, choice.fast)
@@ -398,6 +404,19 @@ def open_engine(choice: EngineChoice, screen: Screen) -> tuple[Engine | Refining
     if not choice.refines_velocity:
         return engine, model.config.provenance
     return _refined(engine, model.config.provenance, choice, screen)
+
+
+def _default_model(screen: Screen) -> str:
+    """Choose the model where none was named; a person is told once what else there is."""
+    from amtcli.catalog import ACCURATE_MODEL, default_model
+
+    name = default_model()
+    if name != ACCURATE_MODEL and is_terminal(sys.stderr):
+        screen.say(
+            f"amt: transcribing with {name}; {ACCURATE_MODEL} (amt models pull {ACCURATE_MODEL}) "
+            "is slower and more accurate"
+        )
+    return name
 
 
 def _refined(
