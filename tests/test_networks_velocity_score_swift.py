@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from amtcli.networks.velocity import score_swift
 from amtcli.networks.velocity.score import ScoreRolls
 from amtcli.networks.velocity.score_swift import ScoreSwift, ScoreSwiftConfig
 from amtcli.tables import read_toml
@@ -73,7 +74,8 @@ def test_every_roll_of_the_score_has_a_say_unless_it_is_left_out(roll):
 
 
 @torch.inference_mode()
-def test_it_hears_as_far_as_it_says_so_that_windows_cut_elsewhere_agree():
+def test_but_for_the_level_it_hears_as_far_as_it_says_wherever_windows_are_cut(monkeypatch):
+    monkeypatch.setattr(score_swift, "window_level", lambda features, score: 1.5)
     built = network()
     assert built.lookahead_frames == CONTEXT
     whole = built(features(), score())
@@ -83,6 +85,30 @@ def test_it_hears_as_far_as_it_says_so_that_windows_cut_elsewhere_agree():
     torch.testing.assert_close(cut[:, inner], whole[:, part][:, inner], rtol=0, atol=1e-6)
     beyond = slice(CONTEXT - 1, -CONTEXT + 1)
     assert not torch.allclose(cut[:, beyond], whole[:, part][:, beyond], rtol=0, atol=1e-6)
+
+
+@torch.inference_mode()
+def test_how_loud_a_recording_is_changes_nothing():
+    built = network()
+    quiet, loud = (built(features() + gain, score()) for gain in (0.0, 1.2))
+    torch.testing.assert_close(quiet, loud, rtol=0, atol=1e-5)
+    passage = features()
+    passage[:, 30:] += 0.5
+    assert (built(passage, score()) - quiet).abs().max() > 1e-3
+
+
+def test_the_level_is_that_of_the_frames_in_which_the_score_has_notes():
+    sound = torch.zeros(2, 4, 3, 2)
+    sound[0, :, :, 0] = torch.tensor([1.0, 2.0, 3.0, 4.0])[:, None]  # as loud in all bins
+    sound[1, 1, 0, 0] = 3.0  # 60 dB in one bin of three, 0 dB in the others
+    rolls = score(4, batch=2)._replace(frame=torch.zeros(2, 4, 88))
+    assert score_swift.window_level(sound, rolls).flatten().tolist() == [0, 0]
+    rolls.frame[:, 1, [3, 40]] = 1
+    rolls.frame[0, 3, 80] = 1
+    one_of_three = (60 + 10 * np.log10((1 + 2e-6) / 3)) / 20
+    found = score_swift.window_level(sound, rolls)
+    assert found.shape == (2, 1, 1, 1)
+    assert found.flatten().tolist() == pytest.approx([3.0, one_of_three], abs=1e-5)
 
 
 def test_the_recipes_windows_overlap_by_what_it_hears():

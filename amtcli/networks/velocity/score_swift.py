@@ -1,13 +1,16 @@
 """Velocities of a score's notes by what listens to every key in Swift.
 
 The score joins the sound as soon as there is one column per key, so that everything behind it
-knows which notes begin together, which ones still sound, and how long each is held. Convolutions
-alone: what a note is told depends on a second or two around it, never on where a window begins.
-Shapes: B windows, C channels, T frames, K keys (88).
+knows which notes begin together, which ones still sound, and how long each is held. How loud a
+recording is says nothing of how it was played, but how loud a passage is beside the others does:
+features are counted from the mean level of the window while the score has notes, so that windows
+should be long. All else are convolutions, which hear a second or two around a note. Shapes:
+B windows, C channels, T frames, K keys (88).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,6 +30,7 @@ from amtcli.networks.swift import (
 from amtcli.networks.velocity.score import Condition, ScoreRolls
 from amtcli.networks.velocity.velocity_network import VelocityNetwork
 
+_DB_PER_UNIT = 20.0  # of the front-end's features
 _CONDITIONS: tuple[Condition, ...] = ("onset", "frame")
 _SCORE_KERNEL = (5, 3)  # frames and keys
 _UNLIMITED = 10**6
@@ -83,7 +87,8 @@ class ScoreSwift(VelocityNetwork):
 
     def estimate(self, features: Tensor, score: ScoreRolls) -> Tensor:
         """Compute float32 velocities."""
-        x = self._image((features + self.bin_offset).permute(0, 3, 1, 2))
+        level = window_level(features, score)
+        x = self._image((features - level + self.bin_offset).permute(0, 3, 1, 2))
         x = self.partials(self.semitones(self.bins(x)))
         if self.score_informed:
             rolls = torch.cat([score.stacked(_CONDITIONS), score.held[:, None]], dim=1)
@@ -102,3 +107,17 @@ class ScoreSwift(VelocityNetwork):
 
     def _convolutions(self) -> Iterator[Convolution]:
         return (module for module in self.modules() if isinstance(module, Convolution))
+
+
+def window_level(features: Tensor, score: ScoreRolls) -> Tensor:
+    """Average the level of the frames (B, T, bins, spectra) in which the score has notes.
+
+    Returns (B, 1, 1, 1), in the features' unit; 0 where there are no notes. A frame's level is
+    the mean power of its bins, of the first spectrum; the mean over frames is one of decibels.
+    """
+    decibels = features[..., 0].float() * _DB_PER_UNIT
+    of_frames = torch.logsumexp(decibels * (math.log(10) / 10), dim=2) * (10 / math.log(10))
+    of_frames = (of_frames - 10 * math.log10(decibels.shape[2])) / _DB_PER_UNIT
+    sounds = score.frame.amax(dim=2)
+    level = (of_frames * sounds).sum(dim=1) / sounds.sum(dim=1).clamp(min=1)
+    return level[:, None, None, None]
