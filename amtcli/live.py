@@ -1,9 +1,8 @@
 """Live transcription: samples in as they are played, notes out as they are decided.
 
-Only a network that looks a fixed few frames ahead can do it. What comes out is what the engine
-makes of the same recording with the same model: the same front-end, convolutions whose edges are
-carried over, the same decoder. Beyond the frames of the block that is fed, memory is that of one
-analysis window and a handful of frames, however long it runs.
+Only a network that looks a fixed, short time ahead can do it. What comes out is what the engine
+makes of the same recording with the same model. How each kind of network does it is in
+``amtcli.live_networks``; memory does not grow with the recording.
 """
 
 from __future__ import annotations
@@ -11,64 +10,44 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from amtcli.decoders.note_states import NoteOn, NoteStatesConfig, NoteStatesDecoder
+from amtcli.catalog import LIVE_MODEL
 from amtcli.errors import UsageError
-from amtcli.front_ends.log_mel import LogMel, LogMelConfig
+from amtcli.live_networks import LIVE_NETWORKS
+from amtcli.live_networks.live_network import LiveEvent, LiveNetwork
 from amtcli.model_folder import Model
-from amtcli.networks.autoregressive import (
-    Autoregressive,
-    AutoregressiveConfig,
-    StateFrames,
-    is_digital_silence,
-)
-from amtcli.networks.conv_stack import ConvStackStream
-from amtcli.notes import Note
 
-
-def algorithmic_latency_s(
-    front_end: LogMelConfig, network: AutoregressiveConfig, decoder: NoteStatesConfig
-) -> float:
-    """How long after its onset a note is decided at the earliest, were computing instant.
-
-    Half an analysis window, and one hop for each convolution that looks ahead, less what the
-    labels were shifted by: window / 2 + (wide kernels - shift) * hop.
-    """
-    n_ahead = sum(kernel // 2 for kernel in network.time_kernels) - decoder.label_shift_frames
-    samples = front_end.window_samples / 2 + n_ahead * front_end.hop_samples
-    return samples / front_end.sample_rate_hz
+LONGEST_LATENCY_S = 0.5  # what comes later is no longer live
 
 
 def latency_s(model: Model) -> float | None:
     """Return the algorithmic latency of a model that can transcribe live, None for others."""
-    parts = _live_parts(model)
-    if parts is None:
-        return None
-    front_end, network, decoder = parts
-    return algorithmic_latency_s(front_end.config, network.config, decoder.config)
+    found_s = _any_latency_s(model)
+    return found_s if found_s is not None and found_s <= LONGEST_LATENCY_S else None
 
 
-def check_live(model: Model) -> tuple[LogMel, Autoregressive, NoteStatesDecoder]:
-    """Return front-end, network and a new decoder of a model that can transcribe live.
+def check_live(model: Model) -> tuple[type[LiveNetwork], float]:
+    """Return what lets a model hear live, and its algorithmic latency in seconds.
 
-    Raises UsageError for one that cannot. The model's weights do not matter.
+    Raises UsageError for a model that cannot. Its weights do not matter.
     """
-    parts = _live_parts(model)
-    if parts is None:
+    found_s = _any_latency_s(model)
+    if found_s is None:
         raise UsageError(
-            f"{model.model_id} cannot transcribe live, because it hears whole windows at "
-            "once; choose a model with an autoregressive network"
+            f"{model.model_id} cannot transcribe live, because it hears whole windows at once; "
+            f"choose {LIVE_MODEL}"
         )
-    return parts
+    if found_s > LONGEST_LATENCY_S:
+        raise UsageError(
+            f"{model.model_id} cannot transcribe live, because it knows a note only {found_s:.2f} "
+            f"s after it begins; choose {LIVE_MODEL}"
+        )
+    return LIVE_NETWORKS[type(model.network)], found_s
 
 
-def _live_parts(model: Model) -> tuple[LogMel, Autoregressive, NoteStatesDecoder] | None:
-    front_end, network = model.front_end, model.network
-    if not (isinstance(network, Autoregressive) and isinstance(front_end, LogMel)):
-        return None
-    decoder = model.new_decoder(model.config.window.spec(fast=False))
-    return (front_end, network, decoder) if isinstance(decoder, NoteStatesDecoder) else None
+def _any_latency_s(model: Model) -> float | None:
+    kind = LIVE_NETWORKS.get(type(model.network))
+    return None if kind is None else kind.latency_s(model)
 
 
 class LiveTranscriber:
@@ -80,69 +59,30 @@ class LiveTranscriber:
     """
 
     def __init__(self, model: Model) -> None:
-        front_end, network, decoder = check_live(model)
-        self._front_end, self._network, self._decoder = front_end, network, decoder
-        self.sample_rate_hz = front_end.sample_rate_hz
-        self.latency_s = algorithmic_latency_s(front_end.config, network.config, decoder.config)
-        self.hop_samples = front_end.config.hop_samples
-        self._half_window = front_end.config.window_samples // 2
-        # Frames of the buffer whose window reaches beyond it; the next frame comes after them.
-        self._n_partial = -(-self._half_window // self.hop_samples)
-        # The first frames with sound in their windows lie before the recording's own.
-        self._next_frame = -self._n_partial
-        self._samples = torch.zeros(2 * self._n_partial * self.hop_samples)
-        self._n_samples = 0
-        self._ahead = network.lookahead_frames
-        self._n_silent = 2 * self._ahead  # frames of silence up to now: there was nothing before
+        kind, self.latency_s = check_live(model)
+        self.sample_rate_hz = model.front_end.sample_rate_hz
         with torch.inference_mode():
-            network.prepare("float32")
-            silence = front_end([torch.zeros(1, front_end.config.window_samples)])[0, 0]
-            self._stream = ConvStackStream(network.acoustic, silence)
+            self._network = kind(model)
+        self.hop_samples = self._network.hop_samples
+        self._n_samples = 0
 
-    def feed(self, samples: NDArray[np.float32]) -> list[NoteOn | Note]:
+    @torch.inference_mode()
+    def feed(self, samples: NDArray[np.float32]) -> list[LiveEvent]:
         """Take the next samples, (n,) or (channels, n), any number of them.
 
-        Returns what has been decided since: a NoteOn for each note that begins, and the whole
-        Note once it has ended.
+        Returns what has been decided since: a NoteOn for each note that begins, the whole Note
+        once it has ended, and each PedalSpan once it has ended.
         """
         mono = samples.mean(axis=0) if samples.ndim == 2 else samples
         block = torch.from_numpy(np.asarray(mono, np.float32))
         self._n_samples += len(block)
-        self._samples = torch.cat([self._samples, block])
-        n_whole = (len(self._samples) - self._half_window) // self.hop_samples + 1 - self._n_partial
-        if n_whole <= 0:
-            return []
-        with torch.inference_mode():
-            features = self._front_end([self._samples[None]])[0]
-            features = features[self._n_partial : self._n_partial + n_whole]
-            self._samples = self._samples[n_whole * self.hop_samples :].clone()
-            frames = self._heard(features)
-        return self._decoder.push(frames)
+        return self._network.push(block)
 
-    def close(self) -> list[NoteOn | Note]:
+    @torch.inference_mode()
+    def close(self) -> list[LiveEvent]:
         """End the recording: decide what its last samples are heard in, end what is open.
 
         What would begin in the silence behind it is left out.
         """
         end_s = self._n_samples / self.sample_rate_hz
-        n_silent = 2 * self._half_window + (2 * self._ahead + 1) * self.hop_samples
-        events = self.feed(np.zeros(n_silent, np.float32))
-        events += [note for note in self._decoder.close() if isinstance(note, Note)]
-        return [event for event in events if event.onset_s < end_s]
-
-    def _heard(self, features: Tensor) -> StateFrames:
-        """Run the convolutions over the next frames (n, n_mels).
-
-        What comes out is late by the frames that they look ahead; the recording's own frames,
-        from the first on, are returned.
-        """
-        n_before = max(self._ahead - self._next_frame, 0)
-        silent = np.array([self._is_silent(is_digital_silence(frame)) for frame in features])
-        self._next_frame += len(features)
-        drive = self._network.language.drive(self._stream.push(features)[n_before:])
-        return StateFrames(self._network.language, drive, silent[n_before:])
-
-    def _is_silent(self, next_is_silent: Tensor) -> bool:
-        """Count one more frame; say whether the frame that it completes can hear anything."""
-        self._n_silent = self._n_silent + 1 if next_is_silent else 0
-        return self._n_silent > 2 * self._ahead
+        return [event for event in self._network.close(self._n_samples) if event.onset_s < end_s]

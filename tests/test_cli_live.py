@@ -16,8 +16,10 @@ import soundfile
 import test_audio_microphone
 from autoregressive_model import write_autoregressive
 from filled import audio
+from swift_model import write_swift
 from typer.testing import CliRunner
 
+from amtcli import catalog
 from amtcli.cli import app
 
 RATE_HZ = 16000
@@ -103,6 +105,32 @@ def test_every_note_has_two_lines(model):
             assert event.pop("offset_s") == event.pop("sounding_end_s") > event["onset_s"]
             assert event | {"type": "note_on"} == begun.pop(key)
     assert not begun
+
+
+def test_without_a_model_the_one_that_ships_for_it_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog, "shipped_folder", lambda: tmp_path / "shipped")
+    swift = str(write_swift(tmp_path / "shipped" / "swift-live"))
+    result = amt("-", "--live", data=wav())
+    assert result.exit_code == 0, result.stderr
+    assert "notes come 189 ms after they begin" in result.stderr
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    kinds = [event["type"] for event in events]
+    assert kinds.count("note_on") == kinds.count("note") > 50
+    assert kinds.count("pedal") > 3
+
+    def place(event):
+        return event["onset_s"], event.get("pitch", 0)
+
+    def rounded(event):  # and without what a pedal that is not over yet may add
+        return {
+            name: round(value, 4) if isinstance(value, float) else value
+            for name, value in event.items()
+            if name != "sounding_end_s"
+        }
+
+    heard = sorted((event for event in events if event["type"] != "note_on"), key=place)
+    wanted = sorted(offline(swift, wav()), key=place)
+    assert list(map(rounded, heard)) == list(map(rounded, wanted))
 
 
 def test_nothing_in_nothing_out(model):

@@ -13,7 +13,7 @@ LAYERS = (
     ("training",),
     ("refining_engine",),
     ("refinement", "velocity_engine", "velocity_reading", "velocity_plot"),
-    ("engine", "live", "evaluation", "importing", "model_facts"),
+    ("engine", "live", "live_networks", "evaluation", "importing", "model_facts"),
     ("catalog", "model_folder", "checkpoints", "sources"),
     ("datasets",),
     ("alignment", "score_midi", "velocity_mapping"),

@@ -1,27 +1,28 @@
 """Live equals offline: the same model folder through the engine and as a stream."""
 
 import pickle
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from autoregressive_model import FRONT_END, write_autoregressive
+from autoregressive_model import write_autoregressive
 from filled import audio
+from swift_model import write_swift
 from toy import toy_model
 
-from amtcli.decoders.note_states import NoteOn, NoteStatesConfig
+from amtcli.decoders.note_states import NoteOn
 from amtcli.engine import Engine, EngineOptions
 from amtcli.errors import UsageError
-from amtcli.live import LiveTranscriber, algorithmic_latency_s
+from amtcli.live import LiveTranscriber, latency_s
 from amtcli.model_folder import load_model
-from amtcli.networks.autoregressive import AutoregressiveConfig
-from amtcli.notes import Note
+from amtcli.networks import swift
+from amtcli.notes import Note, PedalSpan
 from amtcli.reading import Recording
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_autoregressive(tmp_path_factory.mktemp("models") / "small")
+@pytest.fixture(scope="module", params=[write_autoregressive, write_swift])
+def folder(request, tmp_path_factory):
+    """A model of each kind of network that hears live."""
+    return request.param(tmp_path_factory.mktemp("models") / "small")
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +36,10 @@ def samples():
     return np.concatenate([audio(16000), np.zeros(40000, np.float32), audio(12345)])
 
 
-def offline_notes(folder, samples):
+def offline(folder, samples):
     recording = Recording("test", samples, 16000)
     (transcription,) = Engine(load_model(folder), EngineOptions("cpu")).transcribe([recording])
-    return transcription.performance.notes
+    return transcription.performance
 
 
 def live_events(model, samples, block):
@@ -52,18 +53,30 @@ def live_events(model, samples, block):
 def same(notes, others):
     """The same notes, but for the rounding of probabilities."""
     rows, other_rows = (
-        sorted((n.pitch, n.onset_s, n.offset_s, n.velocity) for n in some)
+        sorted((n.pitch, round(n.onset_s, 5), round(n.offset_s, 5), n.velocity) for n in some)
         for some in (notes, others)
     )
     return rows == other_rows
 
 
+def test_recordings_of_any_length_end_as_in_the_engine(folder, model):
+    for n_samples in (1, 300, 12800, 25600 - 200, 25600 + 5000):
+        performance = offline(folder, audio(n_samples))
+        events = live_events(model, audio(n_samples), 2000)
+        assert same([e for e in events if isinstance(e, Note)], performance.notes), n_samples
+        assert sum(isinstance(e, PedalSpan) for e in events) == len(performance.pedals)
+
+
 @pytest.mark.parametrize("block", [333, 512, 20000])
 def test_live_notes_are_those_of_the_engine(folder, model, samples, block):
-    offline = offline_notes(folder, samples)
+    performance = offline(folder, samples)
     events = live_events(model, samples, block)
-    assert len(offline) > 100
-    assert same([e for e in events if isinstance(e, Note)], offline)
+    assert len(performance.notes) > 100
+    assert same([e for e in events if isinstance(e, Note)], performance.notes)
+    spans = [(span.onset_s, span.offset_s) for span in events if isinstance(span, PedalSpan)]
+    wanted = [(span.onset_s, span.offset_s) for span in performance.pedals]
+    assert len(wanted) == (0 if "autoregressive" in str(model.config.network) else 6)
+    np.testing.assert_allclose(sorted(spans), wanted, rtol=0, atol=1e-5)
 
 
 def test_every_note_is_announced_once_and_then_given_whole(model, samples):
@@ -72,52 +85,12 @@ def test_every_note_is_announced_once_and_then_given_whole(model, samples):
         if isinstance(event, NoteOn):
             assert event.pitch not in open_notes
             open_notes[event.pitch] = event
-        else:
+        elif isinstance(event, Note):
             begun = open_notes.pop(event.pitch)
             assert event == Note(
                 begun.onset_s, event.offset_s, begun.pitch, begun.velocity, begun.confidence
             )
     assert open_notes == {}
-
-
-@pytest.mark.parametrize("label_shift_frames", [0, 2])
-def test_notes_come_when_the_formula_says(tmp_path, label_shift_frames):
-    model = load_model(write_autoregressive(tmp_path / "small", label_shift_frames))
-    transcriber = LiveTranscriber(model)
-    assert transcriber.latency_s == pytest.approx(0.160 - 0.032 * label_shift_frames)
-    sound, block = audio(16000), 64
-    found = 0
-    for start in range(0, len(sound), block):
-        for event in transcriber.feed(sound[start : start + block]):
-            if isinstance(event, NoteOn):
-                decided_s = (start + block) / 16000
-                assert decided_s - event.onset_s == pytest.approx(transcriber.latency_s)
-                found += 1
-    assert found > 50
-
-
-@pytest.mark.parametrize(
-    ("window_samples", "hop_samples", "time_kernels", "shift", "latency_ms"),
-    [  # rows of table 1 of low-latency-amt
-        (2048, 512, (3, 3, 3), 0, 160),
-        (2048, 512, (1, 3, 3), 0, 128),
-        (2048, 512, (1, 1, 1), 0, 64),
-        (2048, 512, (3, 3, 3), 3, 64),
-        (1024, 512, (3, 3, 3), 0, 128),
-        (1024, 512, (3, 3, 3), 3, 32),
-        (1024, 256, (3, 3, 3), 0, 80),
-        (1024, 256, (3, 3, 3), 2, 48),
-    ],
-)
-def test_latency_of_published_variants(
-    window_samples, hop_samples, time_kernels, shift, latency_ms
-):
-    latency_s = algorithmic_latency_s(
-        replace(FRONT_END, window_samples=window_samples, hop_samples=hop_samples),
-        AutoregressiveConfig(229, 48, 48, time_kernels),
-        NoteStatesConfig(16000, hop_samples, shift, 1.0, 64),
-    )
-    assert latency_s == pytest.approx(latency_ms / 1000)
 
 
 def test_channels_are_averaged(model, samples):
@@ -133,22 +106,31 @@ def test_channels_are_averaged(model, samples):
 
 
 def test_nothing_comes_of_nothing(model):
-    assert live_events(model, np.zeros(50000, np.float32), 512) == []
     assert LiveTranscriber(model).close() == []
+    assert live_events(model, np.zeros(0, np.float32), 512) == []
 
 
-def test_memory_does_not_grow(model):
+def test_memory_does_not_grow(model, monkeypatch):
+    monkeypatch.setattr(swift, "_can_fuse", lambda _: False)  # what oneDNN lays out is not pickled
     transcriber = LiveTranscriber(model)
 
     def kept_bytes():
         transcriber.feed(audio(4 * 16000)[: 16000 + 100])
         return len(pickle.dumps(transcriber))
 
-    kept_bytes()
-    first, *rest = [kept_bytes() for _ in range(10)]
-    assert max(rest) - first < 3000  # what the numbers and open notes vary by
+    sizes = [kept_bytes() for _ in range(12)]  # blocks give 40 or 41 frames: some hold more
+    assert max(sizes[6:]) - max(sizes[:6]) < 3000  # what the numbers and open notes vary by
 
 
 def test_a_model_that_hears_whole_windows_is_refused(monkeypatch):
-    with pytest.raises(UsageError, match="toy 1 cannot transcribe live"):
+    with pytest.raises(UsageError, match=r"toy 1 cannot transcribe live, .*; choose swift-live"):
         LiveTranscriber(toy_model(monkeypatch))
+
+
+def test_a_model_that_hears_far_ahead_is_refused(tmp_path):
+    model = load_model(write_swift(tmp_path / "slow", 100, lookahead_samples=2048))
+    assert model.network.lookahead_frames == 16
+    assert latency_s(model) is None
+    problem = r"slow 1 cannot .* only 0\.55 s after .* choose swift-live"
+    with pytest.raises(UsageError, match=problem):
+        LiveTranscriber(model)

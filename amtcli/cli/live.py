@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from amtcli.audio.pipe import LiveSource
     from amtcli.decoders.note_states import NoteOn
     from amtcli.live import LiveTranscriber
-    from amtcli.notes import Note
+    from amtcli.live_networks.live_network import LiveEvent
 
 _ONLY_LIVE = ("raw_rate", "raw_format", "microphone")
 _ALSO_LIVE = ("inputs", "live", "model", "offline", "quiet", "stdin_name", *_ONLY_LIVE)
@@ -129,21 +129,24 @@ def _run(transcriber: LiveTranscriber, source: LiveSource) -> int:
     return n_notes + _write(transcriber.close())
 
 
-def _write(events: list[NoteOn | Note]) -> int:
+def _write(events: list[LiveEvent]) -> int:
     """Write events, a line each, and return how many notes have ended."""
-    from amtcli.formats import RenderOptions, render
-    from amtcli.notes import Note, Performance
+    from amtcli.notes import Note
 
-    ended = [event for event in events if isinstance(event, Note)]
-    lines = [
-        render(Performance((event,), ()), "jsonl", RenderOptions())
-        if isinstance(event, Note)
-        else _note_on_line(event)
-        for event in events
-    ]
-    if lines:
-        write_stdout(b"".join(lines))
-    return len(ended)
+    if events:
+        write_stdout(b"".join(_line(event) for event in events))
+    return sum(isinstance(event, Note) for event in events)
+
+
+def _line(event: LiveEvent) -> bytes:
+    from amtcli.formats import RenderOptions, render
+    from amtcli.notes import Note, PedalSpan, Performance
+
+    if isinstance(event, Note):
+        return render(Performance(notes=(event,)), "jsonl", RenderOptions())
+    if isinstance(event, PedalSpan):
+        return render(Performance(pedals=(event,)), "jsonl", RenderOptions())
+    return _note_on_line(event)
 
 
 def _note_on_line(begun: NoteOn) -> bytes:

@@ -289,8 +289,9 @@ def transcribe(
     arecord -t wav -f S16 -r 16000 | amt transcribe - --live
 
     With --live, each note gives two lines of JSON on standard output, at once: one of type note_on
-    when it is decided that it has begun, and the line of type note that --format jsonl has when it
-    has ended.
+    when it is decided that it has begun, and the line of type note that --format jsonl has when
+    its key is up (sounding_end_s is the key-up, too: how long a pedal holds it is not known yet).
+    A press of a pedal gives its line of type pedal when it is over.
 
     Exit codes:
     0    all recordings are done, or were skipped
