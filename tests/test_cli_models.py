@@ -47,17 +47,17 @@ def shipped(tmp_path, monkeypatch):
 
 
 def test_list_has_a_line_for_each_model():
-    lines = run("list").stdout.splitlines()
-    assert [line.split()[:3] for line in lines] == [
-        ["hppnet-tiny", "498000", "available"],
-        ["mine", "1.2", "imported"],
-        ["transkun-v2", "2.0", "available"],
-    ]
-    assert lines[2].split()[3:5] == ["51", "MB"]
+    rows = {line.split()[0]: line.split()[1:] for line in run("list").stdout.splitlines()}
+    folders = {folder.name for folder in catalog.shipped_folder().iterdir() if folder.is_dir()}
+    assert list(rows) == sorted(folders | {"mine"})
+    assert rows["hppnet-tiny"][:2] == ["498000", "available"]
+    assert rows["mine"][:2] == ["1.2", "imported"]
+    assert rows["transkun-v2"][:4] == ["2.0", "available", "51", "MB"]
 
 
 def test_list_as_json_has_hashes_and_sources(data):
-    _, mine, transkun = json.loads(run("list", "--json").stdout)
+    entries = {entry["name"]: entry for entry in json.loads(run("list", "--json").stdout)}
+    mine, transkun = entries["mine"], entries["transkun-v2"]
     assert mine["folder"] == str(data / "mine")
     assert mine["sha256"] == read_config(data / "mine").weights.sha256
     assert transkun["folder"] is None
