@@ -10,9 +10,8 @@ from synthetic_piano import RATE_HZ, piece, sound
 from typer.testing import CliRunner
 
 from amtcli.cli import _Commands, refine_velocity
+from amtcli.cli.engines import EngineChoice, open_reader
 from amtcli.cli.progress import NORMAL, Screen
-from amtcli.cli.refining import open_reader
-from amtcli.cli.transcribe import EngineChoice
 from amtcli.errors import AudioError, ModelError
 from amtcli.midi import performance_to_midi_bytes
 from amtcli.notes import Note, Performance

@@ -13,7 +13,7 @@ from swift_model import write_swift
 from typer.testing import CliRunner
 
 from amtcli import catalog
-from amtcli.cli import app, transcribe
+from amtcli.cli import app, engines, transcribe
 from amtcli.midi import read_performance
 
 PEDAL_TIME = pytest.approx(0.4, abs=2e-3)
@@ -105,7 +105,7 @@ def test_what_ships_transcribes_without_a_connection(tmp_path, monkeypatch, word
     write_swift(tmp_path / "shipped" / "swift")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(catalog, "shipped_folder", lambda: tmp_path / "shipped")
-    monkeypatch.setattr(transcribe, "is_terminal", lambda _: True)
+    monkeypatch.setattr(engines, "is_terminal", lambda _: True)
     monkeypatch.setenv("AMT_MODEL_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("AMT_OFFLINE", "1")
     for name in ("a.wav", "b.wav"):

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from amtcli.catalog import VELOCITY_MODEL
+from amtcli.cli.engines import EngineChoice, Precision
 from amtcli.cli.progress import NORMAL, QUIET, Screen
 from amtcli.cli.scoring import (
     Outputs,
@@ -24,7 +25,6 @@ from amtcli.cli.scoring import (
     write_result,
 )
 from amtcli.cli.streams import say
-from amtcli.cli.transcribe import EngineChoice, Precision
 from amtcli.errors import UsageError
 
 _WHAT, _HOW, _REPORT, _ENGINE = "What is compared", "Conventions", "Report", "Transcribing first"

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from amtcli.catalog import VELOCITY_MODEL
+from amtcli.cli.engines import EngineChoice, Precision, open_reader
 from amtcli.cli.progress import QUIET, Screen
 from amtcli.cli.refining import (
     Destination,
@@ -15,12 +16,10 @@ from amtcli.cli.refining import (
     Refining,
     check_destination,
     make_job,
-    open_reader,
     print_job,
     read_match,
 )
 from amtcli.cli.streams import check_stdout
-from amtcli.cli.transcribe import EngineChoice, Precision
 from amtcli.errors import UsageError
 
 _IN_OUT, _TIME, _MUSICAL, _REPORT, _ENGINE = (

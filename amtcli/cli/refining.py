@@ -16,7 +16,6 @@ import typer
 
 from amtcli.cli.progress import VERBOSE, Screen
 from amtcli.cli.streams import check_stdout, is_terminal, printable, write_stdout
-from amtcli.cli.transcribe import EngineChoice
 from amtcli.errors import AmtError, NoInputError, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from amtcli.inputs import Found
-    from amtcli.model_folder import Provenance
     from amtcli.outputs import Existing
     from amtcli.plan import Plan, PlannedRecording
     from amtcli.refinement import Prepared, Refined
@@ -152,29 +150,6 @@ def print_job(job: Job) -> None:
         result = _name(planned) if planned.outputs else planned.problem or ""
         cells = [printable(cell) for cell in (verb, planned.key, str(audio or ""), result)]
         typer.echo("{:6}  {} by {} -> {}".format(*cells) if person else "\t".join(cells))
-
-
-def open_reader(choice: EngineChoice, screen: Screen) -> tuple[VelocityEngine, Provenance]:
-    """Find and load a velocity model; the slow imports happen here.
-
-    Raises ModelError where there is no such model, or where it is a model of another kind.
-    """
-    from amtcli.catalog import locate, resolve
-    from amtcli.model_folder import read_config
-    from amtcli.velocity_reading import check_velocity_model
-
-    # Before a pull: the wrong kind of model is known without its weights.
-    check_velocity_model(read_config(locate(choice.model)))
-    folder = resolve(choice.model, offline=choice.offline, on_progress=screen.download)
-    screen.status("loading model")
-    from amtcli.engine import EngineOptions
-    from amtcli.model_folder import load_model
-    from amtcli.velocity_engine import VelocityEngine
-
-    options = EngineOptions(choice.device, choice.precision, choice.batch_size, choice.fast)
-    model = load_model(folder)
-    reader = VelocityEngine(model, options, lambda text: screen.say(f"amt: {text}"))
-    return reader, model.config.provenance
 
 
 def read_match(text: str | None) -> Curve | NDArray[np.float64] | None:

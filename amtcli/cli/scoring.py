@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from amtcli.cli.engines import EngineChoice, open_engine, open_reader
 from amtcli.cli.progress import Screen
-from amtcli.cli.refining import open_reader
 from amtcli.cli.streams import is_terminal, write_stdout
-from amtcli.cli.transcribe import EngineChoice, open_engine
 from amtcli.errors import AmtError, NoInputError, UsageError
 
 if TYPE_CHECKING:

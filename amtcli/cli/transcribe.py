@@ -5,25 +5,22 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from amtcli.cli.engines import EngineChoice, Precision, open_engine
 from amtcli.cli.live import LiveOptions, check_flags, transcribe_live
 from amtcli.cli.progress import QUIET, Screen
 from amtcli.cli.streams import check_stdin, check_stdout, is_terminal, printable, read_stdin
 from amtcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from amtcli.engine import Engine
     from amtcli.formats import RenderOptions
-    from amtcli.model_folder import Provenance
     from amtcli.outputs import Existing, OutputOptions
     from amtcli.plan import Plan
-    from amtcli.refining_engine import RefiningEngine
 
 _IN_OUT, _MODEL, _SPEED, _MUSICAL, _LIVE, _REPORT = (
     "Input/output",
@@ -50,27 +47,6 @@ class RawFormat(str, Enum):
 
     INT16 = "int16"
     FLOAT32 = "float32"
-
-
-class Precision(str, Enum):
-    """Arithmetic of the network's large matrix products."""
-
-    AUTO = "auto"
-    FLOAT32 = "float32"
-    BF16 = "bf16"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineChoice:
-    """Which model, "" for the default one, computed how."""
-
-    model: str
-    device: str
-    batch_size: int | None
-    precision: str
-    fast: bool
-    offline: bool
-    refines_velocity: bool = False
 
 
 def transcribe(
@@ -384,53 +360,6 @@ def carry_out(
             engine_text = engine.description
         screen.say(summarise(batch.tally, plan, screen.elapsed_s, engine_text))
     return batch.tally.exit_code
-
-
-def open_engine(choice: EngineChoice, screen: Screen) -> tuple[Engine | RefiningEngine, Provenance]:
-    """Find and load the model; one that is named is pulled first where needed.
-
-    The slow imports happen here.
-    """
-    screen.status("loading model")
-    from amtcli.catalog import resolve
-    from amtcli.engine import Engine, EngineOptions
-    from amtcli.model_folder import load_model
-
-    name = choice.model or _default_model(screen)
-    folder = resolve(name, offline=choice.offline, on_progress=screen.download)
-    screen.status("loading model")
-    model = load_model(folder)
-    options = EngineOptions(choice.device, choice.precision, choice.batch_size, choice.fast)
-    engine = Engine(model, options, on_notice=lambda text: screen.say(f"amt: {text}"))
-    if not choice.refines_velocity:
-        return engine, model.config.provenance
-    return _refined(engine, model.config.provenance, choice, screen)
-
-
-def _default_model(screen: Screen) -> str:
-    """Choose the model where none was named; a person is told once what else there is."""
-    from amtcli.catalog import ACCURATE_MODEL, default_model
-
-    name = default_model()
-    if name != ACCURATE_MODEL and is_terminal(sys.stderr):
-        screen.say(
-            f"amt: transcribing with {name}; {ACCURATE_MODEL} (amt models pull {ACCURATE_MODEL}) "
-            "is slower and more accurate"
-        )
-    return name
-
-
-def _refined(
-    engine: Engine, provenance: Provenance, choice: EngineChoice, screen: Screen
-) -> tuple[RefiningEngine, Provenance]:
-    """Let a velocity model follow an engine; both are named in what is written."""
-    from amtcli.catalog import VELOCITY_MODEL
-    from amtcli.cli.refining import open_reader
-    from amtcli.refining_engine import RefiningEngine
-
-    reader, reads = open_reader(replace(choice, model=VELOCITY_MODEL), screen)
-    name = f"{provenance.name} {provenance.version} + {reads.name}"
-    return RefiningEngine(engine, reader), replace(provenance, name=name, version=reads.version)
 
 
 def _is_live(ctx: typer.Context) -> bool:
