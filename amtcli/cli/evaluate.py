@@ -12,6 +12,16 @@ import typer
 
 from amtcli.catalog import VELOCITY_MODEL
 from amtcli.cli.engines import EngineChoice, Precision
+from amtcli.cli.options import (
+    ENGINE,
+    Arithmetic,
+    BatchSize,
+    Device,
+    Fast,
+    Offline,
+    check_device,
+    parse_batch_size,
+)
 from amtcli.cli.progress import NORMAL, QUIET, Screen
 from amtcli.cli.scoring import (
     Outputs,
@@ -27,7 +37,7 @@ from amtcli.cli.scoring import (
 from amtcli.cli.streams import say
 from amtcli.errors import UsageError
 
-_WHAT, _HOW, _REPORT, _ENGINE = "What is compared", "Conventions", "Report", "Transcribing first"
+_WHAT, _HOW, _REPORT = "What is compared", "Conventions", "Report"
 
 
 class Missing(str, Enum):
@@ -270,37 +280,14 @@ def evaluate(
             help="A model's name (amt models list) or folder. For audio without it: transkun-v2 if "
             "it has been pulled, else swift.",
             show_default=False,
-            rich_help_panel=_ENGINE,
+            rich_help_panel=ENGINE,
         ),
     ] = None,
-    offline: Annotated[
-        bool,
-        typer.Option("--offline", help="Never connect.", rich_help_panel=_ENGINE),
-    ] = False,
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=_ENGINE
-        ),
-    ] = "auto",
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Windows computed at once. Without it: what suits the device.",
-            show_default=False,
-            rich_help_panel=_ENGINE,
-        ),
-    ] = None,
-    precision: Annotated[
-        Precision,
-        typer.Option(help="Arithmetic of the network.", rich_help_panel=_ENGINE),
-    ] = Precision.AUTO,
-    fast: Annotated[
-        bool,
-        typer.Option("--fast", help="Let windows overlap less.", rich_help_panel=_ENGINE),
-    ] = False,
+    offline: Offline = False,
+    device: Device = "auto",
+    batch_size: BatchSize = "auto",
+    precision: Arithmetic = Precision.AUTO,
+    fast: Fast = False,
 ) -> None:
     """Score estimated performances against references, as mir_eval does.
 
@@ -352,7 +339,9 @@ def evaluate(
     check_outputs(outputs)
     listens_by_itself = velocity and estimate is None
     named = model or (VELOCITY_MODEL if listens_by_itself else "")
-    choice = EngineChoice(named, device, batch_size, precision.value, fast, offline)
+    choice = EngineChoice(
+        named, check_device(device), parse_batch_size(batch_size), precision.value, fast, offline
+    )
     pairing, to_transcribe = find_pairs(reference, estimate, choice)
     if velocity and to_transcribe and not model:
         to_transcribe = replace(to_transcribe, model=VELOCITY_MODEL)

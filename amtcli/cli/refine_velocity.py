@@ -9,6 +9,16 @@ import typer
 
 from amtcli.catalog import VELOCITY_MODEL
 from amtcli.cli.engines import EngineChoice, Precision, open_reader
+from amtcli.cli.options import (
+    ENGINE,
+    Arithmetic,
+    BatchSize,
+    Device,
+    Fast,
+    Offline,
+    check_device,
+    parse_batch_size,
+)
 from amtcli.cli.progress import QUIET, Screen
 from amtcli.cli.refining import (
     Destination,
@@ -22,13 +32,7 @@ from amtcli.cli.refining import (
 from amtcli.cli.streams import check_stdout
 from amtcli.errors import UsageError
 
-_IN_OUT, _TIME, _MUSICAL, _REPORT, _ENGINE = (
-    "Input/output",
-    "Where the score lies",
-    "Musical",
-    "Report",
-    "Model",
-)
+_IN_OUT, _TIME, _MUSICAL, _REPORT = "Input/output", "Where the score lies", "Musical", "Report"
 
 
 def refine_velocity(
@@ -150,34 +154,14 @@ def refine_velocity(
         typer.Option(
             metavar="NAME",
             help="A velocity model's name (amt models list) or folder.",
-            rich_help_panel=_ENGINE,
+            rich_help_panel=ENGINE,
         ),
     ] = VELOCITY_MODEL,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Never connect.", rich_help_panel=_ENGINE)
-    ] = False,
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=_ENGINE
-        ),
-    ] = "auto",
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Windows computed at once. Without it: what suits the device.",
-            show_default=False,
-            rich_help_panel=_ENGINE,
-        ),
-    ] = None,
-    precision: Annotated[
-        Precision, typer.Option(help="Arithmetic of the network.", rich_help_panel=_ENGINE)
-    ] = Precision.AUTO,
-    fast: Annotated[
-        bool, typer.Option("--fast", help="Let windows overlap less.", rich_help_panel=_ENGINE)
-    ] = False,
+    offline: Offline = False,
+    device: Device = "auto",
+    batch_size: BatchSize = "auto",
+    precision: Arithmetic = Precision.AUTO,
+    fast: Fast = False,
 ) -> None:
     """Write the dynamics of a recording into its score.
 
@@ -216,7 +200,9 @@ def refine_velocity(
     if dry_run:
         print_job(job)
         return
-    choice = EngineChoice(model, device, batch_size, precision.value, fast, offline)
+    choice = EngineChoice(
+        model, check_device(device), parse_batch_size(batch_size), precision.value, fast, offline
+    )
     n_scores = len(job.plan.recordings)
     verbosity = QUIET if quiet else int(verbose)
     with Screen(verbosity, n_scores, writes_stdout=job.plan.writes_stdout) as screen:

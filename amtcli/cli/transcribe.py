@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from contextlib import ExitStack
 from enum import Enum
@@ -13,6 +12,16 @@ import typer
 
 from amtcli.cli.engines import EngineChoice, Precision, open_engine
 from amtcli.cli.live import LiveOptions, check_flags, transcribe_live
+from amtcli.cli.options import (
+    ENGINE,
+    Arithmetic,
+    BatchSize,
+    Device,
+    Fast,
+    Offline,
+    check_device,
+    parse_batch_size,
+)
 from amtcli.cli.progress import QUIET, Screen
 from amtcli.cli.streams import check_stdin, check_stdout, is_terminal, printable, read_stdin
 from amtcli.errors import UsageError
@@ -22,16 +31,8 @@ if TYPE_CHECKING:
     from amtcli.outputs import Existing, OutputOptions
     from amtcli.plan import Plan
 
-_IN_OUT, _MODEL, _SPEED, _MUSICAL, _LIVE, _REPORT = (
-    "Input/output",
-    "Model",
-    "Speed",
-    "Musical",
-    "Live",
-    "Report",
-)
+_IN_OUT, _MUSICAL, _LIVE, _REPORT = "Input/output", "Musical", "Live", "Report"
 _TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-_DEVICE_PATTERN = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
 class Pedal(str, Enum):
@@ -132,48 +133,14 @@ def transcribe(
             help="A model's name (amt models list) or folder. Without it: transkun-v2 if it has "
             "been pulled, else swift; with --live swift-live.",
             show_default=False,
-            rich_help_panel=_MODEL,
+            rich_help_panel=ENGINE,
         ),
     ] = "",
-    offline: Annotated[
-        bool,
-        typer.Option(
-            "--offline",
-            help="Never connect: the model must be there already.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = False,
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="DEVICE",
-            help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N or mps.",
-            rich_help_panel=_SPEED,
-        ),
-    ] = "auto",
-    batch_size: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|N",
-            help="Windows computed at once; the result does not depend on it.",
-            rich_help_panel=_SPEED,
-        ),
-    ] = "auto",
-    precision: Annotated[
-        Precision,
-        typer.Option(
-            help="auto takes bf16 where the device is faster with it and the notes stay the same.",
-            rich_help_panel=_SPEED,
-        ),
-    ] = Precision.AUTO,
-    fast: Annotated[
-        bool,
-        typer.Option(
-            "--fast",
-            help="Let windows overlap less: faster, slightly less accurate.",
-            rich_help_panel=_SPEED,
-        ),
-    ] = False,
+    offline: Offline = False,
+    device: Device = "auto",
+    batch_size: BatchSize = "auto",
+    precision: Arithmetic = Precision.AUTO,
+    fast: Fast = False,
     tempo: Annotated[
         float,
         typer.Option(
@@ -301,8 +268,8 @@ def transcribe(
         raise UsageError("name an INPUT: files, folders, or - for standard input")
     choice = EngineChoice(
         model,
-        _device(device),
-        _batch_size(batch_size),
+        check_device(device),
+        parse_batch_size(batch_size),
         precision.value,
         fast,
         offline,
@@ -379,20 +346,6 @@ def _open_report(report: str | None, stack: ExitStack) -> TextIO | None:
         return stack.enter_context(Path(report).open("w", encoding="ascii", newline="\n"))
     except OSError as error:
         raise UsageError(f"--report {report} cannot be written: {error.strerror}") from error
-
-
-def _device(name: str) -> str:
-    if not _DEVICE_PATTERN.fullmatch(name):
-        raise UsageError(f"--device {name} is unknown; choose auto, cpu, cuda, cuda:N or mps")
-    return name
-
-
-def _batch_size(text: str) -> int | None:
-    if text == "auto":
-        return None
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise UsageError(f"--batch-size takes auto or a number from 1, not {text}")
-    return int(text)
 
 
 def _existing(skip_existing: bool, overwrite: bool) -> Existing:

@@ -1,0 +1,71 @@
+"""Options that several commands have, word for word the same."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from amtcli.cli.engines import Precision
+from amtcli.errors import UsageError
+
+ENGINE = "Model and engine"
+
+_DEVICE_PATTERN = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        help="Never connect: the model must be there already.",
+        rich_help_panel=ENGINE,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE",
+        help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N or mps.",
+        rich_help_panel=ENGINE,
+    ),
+]
+BatchSize = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|N",
+        help="Windows computed at once; the result does not depend on it.",
+        rich_help_panel=ENGINE,
+    ),
+]
+Arithmetic = Annotated[
+    Precision,
+    typer.Option(
+        help="auto takes bf16 where the device is faster with it and the notes stay the same.",
+        rich_help_panel=ENGINE,
+    ),
+]
+Fast = Annotated[
+    bool,
+    typer.Option(
+        "--fast",
+        help="Let windows overlap less: faster, slightly less accurate.",
+        rich_help_panel=ENGINE,
+    ),
+]
+
+
+def check_device(name: str) -> str:
+    """Return the name of a device. Raises UsageError for one that there cannot be."""
+    if not _DEVICE_PATTERN.fullmatch(name):
+        raise UsageError(f"--device {name} is unknown; choose auto, cpu, cuda, cuda:N or mps")
+    return name
+
+
+def parse_batch_size(text: str) -> int | None:
+    """Read a number of windows, None for auto. Raises UsageError."""
+    if text == "auto":
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise UsageError(f"--batch-size takes auto or a number from 1, not {text}")
+    return int(text)
