@@ -111,7 +111,7 @@ def test_the_level_is_that_of_the_frames_in_which_the_score_has_notes():
     assert found.flatten().tolist() == pytest.approx([3.0, one_of_three], abs=1e-5)
 
 
-def test_the_recipes_windows_overlap_by_what_it_hears():
+def test_the_recipes_windows_overlap_by_what_it_hears_and_what_its_level_takes():
     recipe = read_toml(RECIPES_FOLDER / "velocity-swift.toml")
     names = ScoreSwiftConfig.__dataclass_fields__
     sizes = {
@@ -120,9 +120,10 @@ def test_the_recipes_windows_overlap_by_what_it_hears():
         if name in names
     }
     ahead_samples = ScoreSwift(ScoreSwiftConfig(**sizes)).lookahead_frames * 400
-    window = recipe["window"]
-    assert window["length_samples"] - window["hop_samples"] == 2 * window["padding_samples"]
-    assert ahead_samples <= window["padding_samples"] < ahead_samples + 1200
+    length_samples = recipe["window"]["length_samples"]
+    for window, around_s in ((recipe["window"], 40), (recipe["window"]["fast"], 20)):
+        assert length_samples - window["hop_samples"] == 2 * window["padding_samples"]
+        assert window["padding_samples"] == 16000 * around_s > ahead_samples
 
 
 @torch.inference_mode()
