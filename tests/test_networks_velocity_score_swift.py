@@ -88,6 +88,16 @@ def test_but_for_the_level_it_hears_as_far_as_it_says_wherever_windows_are_cut(m
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("n_frames", [1, 7, 24])
+def test_pieces_of_a_window_give_what_the_window_gives(monkeypatch, n_frames):
+    built = network()
+    whole = built(features(batch=2), score(batch=2))
+    monkeypatch.setattr(score_swift, "PIECE_FRAMES", n_frames)
+    pieces = built(features(batch=2), score(batch=2))
+    torch.testing.assert_close(pieces, whole, rtol=0, atol=1e-6)
+
+
+@torch.inference_mode()
 def test_how_loud_a_recording_is_changes_nothing():
     built = network()
     quiet, loud = (built(features() + gain, score()) for gain in (0.0, 1.2))

@@ -35,6 +35,7 @@ _CONDITIONS: tuple[Condition, ...] = ("onset", "frame")
 _SCORE_KERNEL = (5, 3)  # frames and keys
 _UNLIMITED = 10**6
 _USUAL_LOGIT = -0.3  # of a velocity of 55
+PIECE_FRAMES = 1200  # computed at once without training: windows of minutes take much memory
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,21 @@ class ScoreSwift(VelocityNetwork):
     def estimate(self, features: Tensor, score: ScoreRolls) -> Tensor:
         """Compute float32 velocities."""
         level = window_level(features, score)
-        x = self._image((features - level + self.bin_offset).permute(0, 3, 1, 2))
+        if self.training:
+            return self._estimate(features - level, score)
+        n_frames, reach = features.shape[1], self.lookahead_frames
+        pieces = []
+        for start in range(0, n_frames, PIECE_FRAMES):
+            first = max(start - reach, 0)
+            heard = slice(first, start + PIECE_FRAMES + reach)
+            rolls = ScoreRolls(*(roll[:, heard] for roll in score))
+            answer = self._estimate(features[:, heard] - level, rolls)
+            pieces.append(answer[:, start - first :][:, :PIECE_FRAMES])
+        return torch.cat(pieces, dim=1)
+
+    def _estimate(self, features: Tensor, score: ScoreRolls) -> Tensor:
+        """Compute the velocities of frames whose level is known."""
+        x = self._image((features + self.bin_offset).permute(0, 3, 1, 2))
         x = self.partials(self.semitones(self.bins(x)))
         if self.score_informed:
             rolls = torch.cat([score.stacked(_CONDITIONS), score.held[:, None]], dim=1)
