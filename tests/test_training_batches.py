@@ -35,6 +35,7 @@ OFF = {
         "compression_ratio": [1.0, 3.0],
         "drive_db": [-20.0, 3.0],
     },
+    "lateness": {"probability": 0.0, "distance_m": [1.0, 5.0], "softest_s": [0.0, 0.03]},
 }
 SAMPLING = SamplingConfig(toy.LENGTH_SAMPLES, 1, 100)
 
