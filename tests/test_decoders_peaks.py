@@ -26,7 +26,7 @@ KEY = 60 - 21
 
 
 def silence(n_frames):
-    shapes = [(n_frames, 88)] * 4 + [(n_frames, 1)] * 2
+    shapes = [(n_frames, 88)] * 4 + [(n_frames, 1)] * 3
     return RegressionActivations(*(np.zeros(shape, np.float32) for shape in shapes))
 
 
@@ -191,11 +191,42 @@ def test_silent_windows_end_what_sounds():
     decoder = PeaksDecoder(CONFIG, WindowSpec(60 * 400, 40 * 400, 10 * 400))
     maps = silence(60)
     maps.onset[39:42, KEY] = (0.5, 0.9, 0.5)
-    maps.frame[40:, KEY] = 1
+    maps.frame[40:, KEY] = maps.pedal_frame[40:, 0] = 1
     assert decoder.feed(maps) == []
-    (note,) = decoder.feed(None)
+    (pedal,) = decoder.feed(None)
+    assert (pedal.onset_s, pedal.offset_s) == pytest.approx((30 * FRAME_S, 40 * FRAME_S))
+    (note,) = decoder.close()
     assert (note.onset_s, note.offset_s) == pytest.approx((30 * FRAME_S, 40 * FRAME_S))
-    assert decoder.close() == []
+
+
+def two_notes(levels):
+    """Two notes of velocity 64 beside silence; everything that sounds has its level."""
+    maps = silence(60)
+    maps.level[:] = 5.0
+    for first, level in zip((10, 40), levels, strict=True):
+        maps.onset[first - 1 : first + 2, KEY] = (0.5, 0.9, 0.6)
+        maps.frame[first - 1 : first + 10, KEY] = 1
+        maps.velocity[first, KEY] = 0.5
+        maps.level[first - 1 : first + 10] = level
+    return maps
+
+
+@pytest.mark.parametrize(("levels", "velocity"), [((1, 3), 15), ((-1, -3), 113), ((2, -2), 64)])
+def test_velocities_are_counted_from_the_mean_level_of_what_sounds(levels, velocity):
+    # 128 / (1 + exp(mean)): the logit of 0.5 is 0.
+    found = decode_peaks(two_notes(levels), CONFIG)
+    assert [note.velocity for note in found] == [velocity, velocity]
+
+
+def test_live_a_velocity_is_counted_from_the_level_so_far():
+    maps = two_notes((1, -1))
+    decoder = PeaksDecoder(CONFIG, WindowSpec(400, 400, 0))
+    begun = []
+    for frame in range(60):
+        one = {f.name: getattr(maps, f.name)[frame : frame + 1] for f in fields(maps)}
+        begun += [e for e in decoder.push(RegressionActivations(**one)) if isinstance(e, NoteOn)]
+    # 11 frames of 1 and 2 of -1: their mean is 9 / 13.
+    assert [note.velocity for note in begun] == [34, round(128 / (1 + np.exp(9 / 13)))]
 
 
 def test_frame_by_frame_a_note_begins_one_frame_after_its_peak():

@@ -24,7 +24,7 @@ KEY = 60 - 21
 
 
 def silence(n_frames):
-    shapes = [(n_frames, 88)] * 4 + [(n_frames, 1)] * 2
+    shapes = [(n_frames, 88)] * 4 + [(n_frames, 1)] * 3
     return RegressionActivations(*(np.zeros(shape, np.float32) for shape in shapes))
 
 
@@ -79,7 +79,8 @@ def in_order(found):
 def authors_maps():
     heads = random_heads()
     names = ["reg_onset", "reg_offset", "frame", "velocity", "reg_pedal_offset", "pedal_frame"]
-    return RegressionActivations(*(heads[f"{name}_output"] for name in names))
+    arrays = [heads[f"{name}_output"] for name in names]
+    return RegressionActivations(*arrays, level=np.zeros_like(arrays[-1]))
 
 
 def test_notes_and_pedals_are_those_of_the_authors():

@@ -51,10 +51,23 @@ def test_heads_are_as_the_decoder_wants_them():
     assert {tuple(logits[head].shape) for head in PEDAL_HEADS} == {(2, 20, 1)}
     ours = network()
     first, second = ours.activations(features(20, batch=2))
-    assert first.rows().shape == (20, 4 * 88 + 2)
+    assert first.rows().shape == (20, 4 * 88 + 3)
     assert not np.array_equal(first.onset, second.onset)
     wanted = torch.sigmoid(logits["velocity"][1]).detach().numpy()
     np.testing.assert_allclose(second.velocity, wanted, rtol=0, atol=1e-6)
+
+
+@torch.inference_mode()
+def test_levels_are_those_of_the_first_spectrum_in_decibels():
+    built = network()
+    built.level_weight.fill_(0.5)
+    sound = torch.zeros(1, 3, 294, 2)
+    sound[:, 1:, :, 1] = 7.0
+    sound[:, 1] += 1.0  # 20 dB more everywhere
+    sound[:, 2, :147, 0] = 2.0  # 40 dB more in half of the bins
+    (answer,) = built.activations(sound)
+    half_db = 10 * np.log10((10**4 + 1) / 2)
+    np.testing.assert_allclose(answer.level[:, 0], [0, 0.5, 0.5 * half_db / 20], atol=1e-5)
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3, 100])

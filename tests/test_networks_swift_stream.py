@@ -15,6 +15,7 @@ from amtcli.networks.swift_stream import SwiftStream
 @pytest.mark.parametrize("piece_frames", [1, 7, 40])
 def test_pieces_give_what_the_whole_gives(limit, piece_frames):
     built = network(replace(SMALL, max_lookahead_frames=limit))
+    built.level_weight.fill_(0.5)
     built.prepare("float32")
     sound, n_before = features(40)[0], 60
     silence = torch.zeros(n_before, *sound.shape[1:])

@@ -182,6 +182,7 @@ def answered(name, targets):
             velocity=floats.get("velocity", keys) / 128,
             pedal_offset=floats.get(pedal + "offset", keys[:, :1]),
             pedal_frame=floats.get(pedal + "frame", keys[:, :1]),
+            level=np.zeros_like(keys[:, :1]),
         )
         return decode_regression(activations, config)
     if name.startswith("autoregressive"):

@@ -81,6 +81,7 @@ def test_targets_decode_to_the_notes_that_they_were_made_of():
         velocity=roll["velocity"] / np.float32(128),
         pedal_offset=roll["pedal_offset"],
         pedal_frame=roll["pedal_frame"].astype(np.float32),
+        level=np.zeros_like(roll["pedal_offset"]),
     )
     decoder = PeaksConfig(16000, 400, 0.4, 0.35, 0.15, 0.35, 0.5, 30.0)
     found = decode_peaks(activations, decoder)
@@ -97,7 +98,7 @@ class Answer(nn.Module):
 
     def __init__(self, value=0.0):
         super().__init__()
-        sizes = {**dict.fromkeys(HEADS, 88), **dict.fromkeys(PEDAL_HEADS, 1)}
+        sizes = {**dict.fromkeys(HEADS, 88), **dict.fromkeys(PEDAL_HEADS, 1), "level": 1}
         self.logits = {name: torch.full((1, 40, n), value) for name, n in sizes.items()}
 
     def forward(self, features):
@@ -116,6 +117,17 @@ def test_terms_are_weighted_means_over_cells():
     assert terms["offset"] == terms["frame"] == pytest.approx(3 * log_2)
     assert terms["pedal_offset"] == terms["pedal_frame"] == pytest.approx(log_2)
     assert float(loss(Answer()).total) == pytest.approx(sum(terms.values()))
+
+
+def test_velocities_are_counted_from_the_level_of_the_frames_that_sound():
+    lower, silent, told = Answer(), Answer(), Answer()
+    sounds = torch.from_numpy(targets()["frame"][:40]).any(dim=1)
+    lower.logits["velocity"] -= 0.7
+    told.logits["level"][:, sounds] = 0.7
+    silent.logits["level"][:, ~sounds] = 0.7
+    velocity = [float(loss(n).terms["velocity"]) for n in (Answer(), silent, lower, told)]
+    assert velocity[0] == velocity[1]
+    assert velocity[2] == pytest.approx(velocity[3]) != velocity[0]
 
 
 def test_a_pedal_that_is_not_known_costs_nothing():

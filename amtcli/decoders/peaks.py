@@ -6,11 +6,14 @@ frames of 10 ms; where frames are 20 or 25 ms long, its peaks are too wide for a
 in a tenth of a second, and its notes end a frame before their key is struck again. Here a peak is
 higher than its neighbours, and a note ends with its first offset peak, when its frames fall
 silent, or with the next stroke of its key, whichever comes first. One frame ahead is all it needs.
+Velocities are counted from the mean level of all frames in which anything sounds, so notes are
+held back until the recording ends; live, from the mean so far.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,28 +63,35 @@ class PeaksDecoder:
     def __init__(self, config: PeaksConfig, window: WindowSpec) -> None:
         self._stream = FrameStream(window, config.hop_samples, N_COLUMNS, CONTEXT_FRAMES)
         self._scan = _Scan(config)
+        self._held: list[_Ended] = []
 
     def feed(self, activations: RegressionActivations | None) -> list[Note | PedalSpan]:
-        """Take the next window (None: one without any sound), return what has ended."""
-        return list(_ended(self.push(activations)))
+        """Take the next window (None: one without any sound), return the pedals that have ended."""
+        events = self._scan.push(self._next(activations))
+        self._held += (event for event in events if isinstance(event, _Ended))
+        return [event for event in events if isinstance(event, PedalSpan)]
 
     def push(self, activations: RegressionActivations | None) -> list[Event]:
         """Take the next window, return notes as they begin and, once more, as they end.
 
         A window may be as short as one frame: a note begins one frame after its peak.
         """
-        rows = None if activations is None else activations.rows()
-        return self._scan.push(self._stream.push(rows))
+        return self._scan.told(self._scan.push(self._next(activations)))
 
     def close(self) -> list[Note | PedalSpan]:
-        """End the recording: what is still open ends with it."""
-        return [*_ended(self._scan.push(self._stream.finish())), *self._scan.close()]
+        """End the recording: what is still open ends with it. Returns all notes that were fed."""
+        events = [*self._held, *self._scan.push(self._stream.finish()), *self._scan.close()]
+        return list(_ended(self._scan.told(events)))
+
+    def _next(self, activations: RegressionActivations | None) -> Stretch:
+        return self._stream.push(None if activations is None else activations.rows())
 
 
 def decode_peaks(activations: RegressionActivations, config: PeaksConfig) -> list[Note | PedalSpan]:
     """Decode a whole recording at once, frame 0 at 0 s."""
     scan = _Scan(config)
-    return [*_ended(scan.push(whole(activations.rows(), CONTEXT_FRAMES))), *scan.close()]
+    events = scan.push(whole(activations.rows(), CONTEXT_FRAMES)) + scan.close()
+    return list(_ended(scan.told(events)))
 
 
 def find_tops(
@@ -106,40 +116,55 @@ def _ended(events: list[Event]) -> Iterator[Note | PedalSpan]:
     return (event for event in events if not isinstance(event, NoteOn))
 
 
-@dataclass(slots=True)
-class _OpenNote:
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A stroke; in its velocity, 0-1, the recording's level is still in."""
+
+    key: int
     frame: int
     onset: float  # frames
     velocity: float
     confidence: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    note: _Begun
+    end: float  # frames
+
+
+_Found = _Begun | _Ended | PedalSpan
+
+
 class _Scan:
-    """The rule over successive stretches; keeps what is still open."""
+    """The rule over successive stretches; keeps what is still open, and the level so far."""
 
     def __init__(self, config: PeaksConfig) -> None:
         self._config = config
         self._longest_frames = max(round(config.longest_note_s / config.frame_s), SHORTEST_FRAMES)
-        self._open: dict[int, _OpenNote] = {}
+        self._open: dict[int, _Begun] = {}
         self._pedal = _PedalScan(config.pedal_frame_threshold)
+        self._level = _MeanLevel()
         self._n_frames = 0
 
-    def push(self, stretch: Stretch) -> list[Event]:
+    def push(self, stretch: Stretch) -> list[_Found]:
         """Take the next frames, return what begins and ends in them."""
         config = self._config
-        onset, offset, frame, velocity, pedal = np.split(
+        onset, offset, frame, velocity, others = np.split(
             stretch.rows, [N_KEYS, 2 * N_KEYS, 3 * N_KEYS, 4 * N_KEYS], axis=1
         )
+        pedal, level = others[:, :2], _middle(others[:, 2])
         self._n_frames += len(stretch)
         is_onset, onset_shift = find_tops(onset, config.onset_threshold)
         is_offset, offset_shift = find_tops(offset, config.offset_threshold)
-        ends = _Ends(
-            stretch.first_frame, is_offset | (_middle(frame) < config.frame_threshold), offset_shift
-        )
-        struck: dict[int, list[_OpenNote]] = {key: [note] for key, note in self._open.items()}
+        is_silent = _middle(frame) < config.frame_threshold
+        self._level.add(level[is_onset.any(axis=1) | ~is_silent.all(axis=1)])
+        ends = _Ends(stretch.first_frame, is_offset | is_silent, offset_shift)
+        struck: dict[int, list[_Begun]] = {key: [note] for key, note in self._open.items()}
         for at in zip(*(index.tolist() for index in np.nonzero(is_onset)), strict=True):
             top = at[0] + stretch.first_frame
-            note = _OpenNote(
+            note = _Begun(
+                at[1],
                 top,
                 top + float(onset_shift[at]),
                 float(_middle(velocity)[at]),
@@ -147,55 +172,83 @@ class _Scan:
             )
             struck.setdefault(at[1], []).append(note)
         self._open = {}
-        found: list[Event] = []
-        for key, notes in sorted(struck.items()):
-            found += self._scan_key(key, notes, ends)
+        found: list[_Found] = []
+        for _, notes in sorted(struck.items()):
+            found += self._scan_key(notes, ends)
         presses = self._pedal.push(
             _middle(pedal)[:, 1].tolist(),
             *(part[:, 0].tolist() for part in find_tops(pedal, config.pedal_offset_threshold)),
         )
         return found + [self._span(*press) for press in presses]
 
-    def close(self) -> list[Note | PedalSpan]:
+    def close(self) -> list[_Found]:
         """End what is still open at the last frame."""
-        found: list[Note | PedalSpan] = [
-            self._note(key, note, self._n_frames) for key, note in self._open.items()
-        ]
-        return found + [self._span(*press) for press in self._pedal.close(self._n_frames)]
+        notes: list[_Found] = [_Ended(note, self._n_frames) for note in self._open.values()]
+        return notes + [self._span(*press) for press in self._pedal.close(self._n_frames)]
 
-    def _scan_key(self, key: int, notes: list[_OpenNote], ends: _Ends) -> Iterator[NoteOn | Note]:
+    def told(self, found: Iterable[_Found]) -> list[Event]:
+        """Put into seconds and MIDI's velocities what was found, by the level so far."""
+        return [self._told(event) for event in found]
+
+    def _told(self, event: _Found) -> Event:
+        match event:
+            case _Begun():
+                return self._note_on(event)
+            case _Ended():
+                return self._note(event)
+        return event
+
+    def _scan_key(self, notes: list[_Begun], ends: _Ends) -> Iterator[_Begun | _Ended]:
         """Begin and end the notes of one key, in order of onset; keeps the last if it goes on."""
         for note, following in zip(notes, [*notes[1:], None], strict=True):
             if note.frame >= ends.first_frame:
-                yield self._note_on(key, note)
+                yield note
             limit = self._n_frames if following is None else following.frame
             last = note.frame + self._longest_frames
-            end = ends.first(key, note.frame + SHORTEST_FRAMES, min(limit, last))
+            end = ends.first(note.key, note.frame + SHORTEST_FRAMES, min(limit, last))
             if end is not None:
-                yield self._note(key, note, end)
+                yield _Ended(note, end)
             elif last < limit:
-                yield self._note(key, note, last)
+                yield _Ended(note, last)
             elif following is not None:
-                yield self._note(key, note, following.onset)
+                yield _Ended(note, following.onset)
             else:
-                self._open[key] = note
+                self._open[note.key] = note
 
-    def _note_on(self, key: int, note: _OpenNote) -> NoteOn:
+    def _note_on(self, note: _Begun) -> NoteOn:
+        velocity = self._level.taken_from(note.velocity)
         return NoteOn(
             onset_s=max(note.onset, 0.0) * self._config.frame_s,
-            pitch=LOWEST_PITCH + key,
-            velocity=min(max(round(note.velocity * VELOCITY_SCALE), 1), 127),
+            pitch=LOWEST_PITCH + note.key,
+            velocity=min(max(round(velocity * VELOCITY_SCALE), 1), 127),
             confidence=round(note.confidence, 6),
         )
 
-    def _note(self, key: int, note: _OpenNote, end: float) -> Note:
-        begun, frame_s = self._note_on(key, note), self._config.frame_s
-        offset_s = max(end * frame_s, begun.onset_s + frame_s / 2)
+    def _note(self, event: _Ended) -> Note:
+        begun, frame_s = self._note_on(event.note), self._config.frame_s
+        offset_s = max(event.end * frame_s, begun.onset_s + frame_s / 2)
         return Note(begun.onset_s, offset_s, begun.pitch, begun.velocity, begun.confidence)
 
     def _span(self, begin: float, end: float) -> PedalSpan:
         frame_s = self._config.frame_s
         return PedalSpan(begin * frame_s, end * frame_s, SUSTAIN_PEDAL)
+
+
+class _MeanLevel:
+    """The mean over frames so far, in the velocity's logits."""
+
+    def __init__(self) -> None:
+        self._sum, self._n_frames = 0.0, 0
+
+    def add(self, levels: NDArray[np.float32]) -> None:
+        self._sum += float(levels.sum(dtype=np.float64))
+        self._n_frames += len(levels)
+
+    def taken_from(self, velocity: float) -> float:
+        """Subtract the mean from a velocity's logit; 0-1 as it came."""
+        level = self._sum / max(self._n_frames, 1)
+        nearly = min(max(velocity, 1e-6), 1 - 1e-6)
+        return 1 / (1 + math.exp(level) * (1 - nearly) / nearly)
 
 
 @dataclass(frozen=True, slots=True)

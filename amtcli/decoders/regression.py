@@ -30,7 +30,8 @@ VELOCITY_SCALE = 128
 class RegressionActivations:
     """What a network says of each frame: arrays (frames, 88) and (frames, 1), values in 0-1.
 
-    A network without one of the parts gives zeros for it.
+    Of ``level`` (frames, 1) the mean is to be subtracted from the logit of ``velocity``. A network
+    without one of the parts gives zeros for it.
     """
 
     onset: NDArray[np.float32]
@@ -39,13 +40,14 @@ class RegressionActivations:
     velocity: NDArray[np.float32]
     pedal_offset: NDArray[np.float32]
     pedal_frame: NDArray[np.float32]
+    level: NDArray[np.float32]
 
     def rows(self) -> NDArray[np.float32]:
-        """Put the heads beside one another, (frames, 4 * 88 + 2)."""
+        """Put the heads beside one another, (frames, 4 * 88 + 3)."""
         return np.concatenate([getattr(self, field.name) for field in fields(self)], axis=1)
 
 
-N_COLUMNS = 4 * N_KEYS + 2
+N_COLUMNS = 4 * N_KEYS + 3
 
 
 @dataclass(frozen=True)

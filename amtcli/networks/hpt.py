@@ -184,7 +184,8 @@ class Hpt(Network):
         with torch.autocast(features.device.type, torch.bfloat16, enabled=self._bf16):
             heads = {name: torch.sigmoid(logits) for name, logits in self(features).items()}
         n_windows, n_frames = features.shape[:2]
-        wanted = {**dict.fromkeys(_NOTE_HEADS, N_KEYS), **dict.fromkeys(_PEDAL_HEADS[1:], 1)}
+        narrow = (*_PEDAL_HEADS[1:], "level")
+        wanted = {**dict.fromkeys(_NOTE_HEADS, N_KEYS), **dict.fromkeys(narrow, 1)}
         arrays = {
             name: heads[name].cpu().numpy()
             if name in heads

@@ -4,12 +4,15 @@ Spectra with whole bins per semitone become one column per semitone; every key t
 columns of its partials, so that all keys share their weights. One dense layer per frame lets keys
 know of each other; blocks dilated in time do the rest. Heads are regressed as in Kong et al.,
 "High-Resolution Piano Transcription With Pedals by Regressing Onset and Offset Times" (TASLP
-2021). Shapes: B windows, C channels, T frames, S semitones, K keys (88); inside the network
-channels lie last in memory.
+2021). Velocities are counted from the recording's level, which a window of two seconds does not
+tell: every frame's level is given along, and who has seen more subtracts the mean. Shapes:
+B windows, C channels, T frames, S semitones, K keys (88); inside the network channels lie last in
+memory.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,6 +30,7 @@ MIX_TIME_KERNEL = 5
 PEDAL_TIME_KERNEL, PEDAL_DILATIONS = 5, (1, 3)
 PEDAL_KEY_CHANNELS = 4
 GATHERED_FRAMES = 32
+DB_PER_UNIT = 20.0  # of the front-end's features
 
 _TYPICAL_SIZE = (400, N_KEYS)  # for which oneDNN lays out weights; others are computed as well
 
@@ -310,6 +314,7 @@ class Swift(Network):
             Block(config.n_channels, dilation, lookahead) for dilation in config.dilations
         )
         self.heads = nn.Conv2d(config.n_channels, len(HEADS), 1)
+        self.level_weight = nn.Parameter(torch.zeros(()))
         self.pedal = PedalHead(config, lookahead)
         self.lookahead_frames = lookahead.given
         self._dtype = torch.float32
@@ -325,14 +330,18 @@ class Swift(Network):
             layer.fold(self._dtype)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Compute logits: (B, T, K) for each of HEADS, (B, T, 1) for each of PEDAL_HEADS."""
+        """Compute logits: (B, T, K) for each of HEADS, (B, T, 1) for each of PEDAL_HEADS.
+
+        "level" (B, T, 1) is not one: its mean is to be subtracted from the velocity's.
+        """
         x = self.semitones(self.bins(self.as_image(features)))
         x = self.mix(self.near(self.partials(x)))
         for block in self.blocks:
             x = block(x)
         keys = self.key_logits(x).unbind(dim=1)
         pedals = self.pedal(x).transpose(1, 2).split(1, dim=2)
-        return dict(zip(HEADS + PEDAL_HEADS, (*keys, *pedals), strict=True))
+        logits = dict(zip(HEADS + PEDAL_HEADS, (*keys, *pedals), strict=True))
+        return {**logits, "level": self.levels(features)}
 
     def as_image(self, features: Tensor) -> Tensor:
         """(B, T, bins, spectra) to what the first layer takes, (B, spectra, T, bins)."""
@@ -344,11 +353,16 @@ class Swift(Network):
         logits: Tensor = self.heads(x.to(self.heads.weight.dtype))
         return logits
 
+    def levels(self, features: Tensor) -> Tensor:
+        """Weigh the levels of frames (B, T, bins, spectra) as velocities want it: (B, T, 1)."""
+        return self.level_weight * frame_levels(features)[..., None]
+
     def activations(self, features: Tensor) -> list[RegressionActivations]:
-        """Compute probabilities and velocities, all in 0-1."""
-        heads = {
-            name: torch.sigmoid(logits).cpu().numpy() for name, logits in self(features).items()
-        }
+        """Compute probabilities and velocities, in 0-1, and levels, in the velocity's logits."""
+        logits = self(features)
+        parts = {"level": logits.pop("level")}
+        parts |= {name: torch.sigmoid(values) for name, values in logits.items()}
+        heads = {name: values.cpu().numpy() for name, values in parts.items()}
         return [
             RegressionActivations(**{name: values[i] for name, values in heads.items()})
             for i in range(len(features))
@@ -356,6 +370,16 @@ class Swift(Network):
 
     def _convolutions(self) -> Iterator[Convolution]:
         return (module for module in self.modules() if isinstance(module, Convolution))
+
+
+def frame_levels(features: Tensor) -> Tensor:
+    """Levels of frames (B, T, bins, spectra) in float32: (B, T), in the features' unit.
+
+    That of a frame is the mean power of its bins in the first spectrum, in decibels.
+    """
+    decibels = features[..., 0].float() * DB_PER_UNIT
+    sums = torch.logsumexp(decibels * (math.log(10) / 10), dim=2) * (10 / math.log(10))
+    return (sums - 10 * math.log10(decibels.shape[2])) / DB_PER_UNIT
 
 
 def flat_keys(x: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ class SwiftStream:
         self._blocks = [_BlockStream(block) for block in network.blocks]  # type: ignore[arg-type]
         self._pedal = _PedalStream(network.pedal)
         self._keys = _Delay(self._pedal.delay_frames)
+        self._levels = _Delay(network.lookahead_frames)
         layers = [module for module in network.modules() if isinstance(module, Convolution)]
         n_heard = sum(layer.behind_frames + layer.ahead_frames for layer in layers)
         self.push(network.bin_offset.new_zeros(n_heard, *network.bin_offset.shape))
@@ -57,6 +58,7 @@ class SwiftStream:
         pedals = torch.sigmoid(self._pedal.push(x))
         parts = dict(zip(HEADS, keys[0], strict=True))
         parts |= dict(zip(PEDAL_HEADS, pedals[0, :, :, None], strict=True))
+        parts["level"] = self._levels.push(network.levels(features[None])[:, None])[0, 0]
         return RegressionActivations(
             **{name: np.ascontiguousarray(part.numpy()) for name, part in parts.items()}
         )

@@ -10,7 +10,6 @@ B windows, C channels, T frames, K keys (88).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,13 +23,13 @@ from amtcli.networks.swift import (
     KeyMix,
     Lookahead,
     TrunkConfig,
+    frame_levels,
     initialise,
     initialise_output,
 )
 from amtcli.networks.velocity.score import Condition, ScoreRolls
 from amtcli.networks.velocity.velocity_network import VelocityNetwork
 
-_DB_PER_UNIT = 20.0  # of the front-end's features
 _CONDITIONS: tuple[Condition, ...] = ("onset", "frame")
 _SCORE_KERNEL = (5, 3)  # frames and keys
 _UNLIMITED = 10**6
@@ -127,12 +126,8 @@ class ScoreSwift(VelocityNetwork):
 def window_level(features: Tensor, score: ScoreRolls) -> Tensor:
     """Average the level of the frames (B, T, bins, spectra) in which the score has notes.
 
-    Returns (B, 1, 1, 1), in the features' unit; 0 where there are no notes. A frame's level is
-    the mean power of its bins, of the first spectrum; the mean over frames is one of decibels.
+    Returns (B, 1, 1, 1), in the features' unit; 0 where there are no notes.
     """
-    decibels = features[..., 0].float() * _DB_PER_UNIT
-    of_frames = torch.logsumexp(decibels * (math.log(10) / 10), dim=2) * (10 / math.log(10))
-    of_frames = (of_frames - 10 * math.log10(decibels.shape[2])) / _DB_PER_UNIT
     sounds = score.frame.amax(dim=2)
-    level = (of_frames * sounds).sum(dim=1) / sounds.sum(dim=1).clamp(min=1)
+    level = (frame_levels(features) * sounds).sum(dim=1) / sounds.sum(dim=1).clamp(min=1)
     return level[:, None, None, None]

@@ -1,8 +1,9 @@
 """What Swift learns: times as triangles, frames, velocities, and the pedal where it is known.
 
 Triangles are those of Kong et al. (IEEE/ACM TASLP 2021), section III-B. How loud a recording is
-says nothing of how hard its keys were struck, and windows are altered in level and colour; so an
-error in velocity that all notes of a window share may count less than what is left of it.
+says nothing of how hard its keys were struck, and windows are altered in level and colour; so
+velocities are counted from the window's mean level, and an error that all its notes share may
+count less than what is left of it.
 """
 
 from __future__ import annotations
@@ -106,7 +107,8 @@ class SwiftObjective(Objective):
         inner = slice(config.margin_frames, n_frames - config.margin_frames)
         logits = {head: values[:, inner].float() for head, values in logits.items()}
         targets = {name: values[:, inner] for name, values in matched(targets, n_frames).items()}
-        velocity = torch.sigmoid(logits["velocity"])
+        level = _mean_level(logits["level"], targets["frame"])
+        velocity = torch.sigmoid(logits["velocity"] - level)
         weights = {
             "onset": config.onset_weight,
             "offset": config.offset_weight,
@@ -141,6 +143,12 @@ def velocity_error(error: Tensor, weights: Tensor, level_weight: float) -> Tenso
     rest = ((error - level[:, None, None]) ** 2 * weights).sum(dim=(1, 2))
     total = (rest + level_weight * level**2 * of_window).sum()
     return total / weights.sum().clamp(min=1)
+
+
+def _mean_level(level: Tensor, frame: Tensor) -> Tensor:
+    """Average levels (batch, frames, 1) over the frames in which anything sounds: (batch, 1, 1)."""
+    sounds = frame.any(dim=2, keepdim=True)
+    return (level * sounds).sum(dim=1, keepdim=True) / sounds.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def _velocities(notes: NoteFrames, n_frames: int, half_width: float) -> Roll:
