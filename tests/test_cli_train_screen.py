@@ -2,7 +2,7 @@
 
 import pytest
 
-from amtcli.cli import train_screen
+from amtcli.cli import bars
 from amtcli.cli.train_screen import TrainScreen
 from amtcli.training.stepping import StepReport
 from amtcli.training.validator import Validation
@@ -42,7 +42,7 @@ def test_off_a_terminal_lines_come_only_where_asked_for(capsys, options, lines):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    monkeypatch.setattr(train_screen, "is_terminal", lambda stream: True)
+    monkeypatch.setattr(bars, "is_terminal", lambda stream: True)
     monkeypatch.setenv("TERM", "xterm")
 
 

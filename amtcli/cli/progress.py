@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from amtcli.cli.bars import can_draw, make_bars
 from amtcli.cli.streams import is_terminal, printable, say
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ class Screen:
         self.verbosity = verbosity
         self.animated = (
             verbosity >= NORMAL
-            and is_terminal(sys.stderr)
-            and os.environ.get("TERM") != "dumb"
+            and can_draw()
             # Bars that are drawn over and over would erase results on the same terminal.
             and not (writes_stdout and is_terminal(sys.stdout))
         )
@@ -47,7 +46,7 @@ class Screen:
 
     def __enter__(self) -> Screen:
         if self.animated:
-            self._bars = _make_bars()
+            self._bars = make_bars()
             self._batch = self._bars.add_task(
                 "recordings", total=self._n_recordings, detail="", visible=self._n_recordings > 1
             )
@@ -144,20 +143,6 @@ class Screen:
             total=total_s,
             detail=f"{done_s:.0f}{length} s, {speed:.1f}x real time",
         )
-
-
-def _make_bars() -> Bars:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.fields[detail]}", markup=False),
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=False,
-    )
 
 
 def _short(name: str) -> str:

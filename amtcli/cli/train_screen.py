@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from amtcli.cli.streams import is_terminal, say
+from amtcli.cli.bars import can_draw, make_bars
+from amtcli.cli.streams import say
 from amtcli.training.loop import Listener
 
 if TYPE_CHECKING:
@@ -23,8 +22,7 @@ class TrainScreen(Listener):
     def __init__(self, *, quiet: bool, verbose: bool) -> None:
         self._quiet = quiet
         self._verbose = verbose
-        on_terminal = is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
-        self._animated = on_terminal and not quiet and not verbose
+        self._animated = can_draw() and not quiet and not verbose
         self._bars: Bars | None = None
         self._scores = ""
 
@@ -51,7 +49,7 @@ class TrainScreen(Listener):
         self._stop()  # a search trains again and again
         self._scores = ""
         if self._animated:
-            self._bars = _make_bars()
+            self._bars = make_bars(shows_time_left=True)
             self._task = self._bars.add_task(description, total=n_steps, completed=step, detail="")
             self._bars.start()
 
@@ -76,18 +74,3 @@ class TrainScreen(Listener):
             self._bars.console.print(f"amt: {text}", markup=False, highlight=False)
         else:
             say(f"amt: {text}")
-
-
-def _make_bars() -> Bars:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}", markup=False),
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=False,
-    )

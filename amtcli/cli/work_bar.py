@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from amtcli.cli.streams import is_terminal, printable, say
+from amtcli.cli.bars import can_draw, make_bars
+from amtcli.cli.streams import printable, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -31,21 +30,11 @@ class WorkBar:
         self._done_s = 0.0
         self._started_s = self._said_s = time.monotonic()
         self._bars: Bars | None = None
-        self._drawn = not quiet and is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+        self._drawn = not quiet and can_draw()
 
     def __enter__(self) -> WorkBar:
         if self._drawn:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            self._bars = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                TextColumn("{task.fields[detail]}", markup=False),
-                console=Console(stderr=True),
-                transient=True,
-                redirect_stdout=False,
-            )
+            self._bars = make_bars()
             self._task = self._bars.add_task(self._what, total=self._n_recordings, detail="")
             self._bars.start()
         return self
