@@ -41,6 +41,7 @@ def write_swift(folder, max_lookahead_frames=4, lookahead_samples=1024):
     network_config = replace(SMALL, max_lookahead_frames=max_lookahead_frames)
     built = network(network_config)
     with torch.no_grad():
+        built.level_weight.zero_()  # live, velocities are counted from the level so far
         for output in (built.heads, built.pedal.output):
             output.bias.zero_()
     front_end = replace(FRONT_END, lookahead_samples=lookahead_samples)

@@ -37,6 +37,7 @@ class LiveSwift(LiveNetwork):
     """`Swift` on log-frequency spectra, decided by ``peaks``; the sustain pedal, too.
 
     The engine takes windows without any sound for silence unheard; here the network hears them.
+    Velocities are counted from the level so far, those of the engine from the recording's.
     """
 
     @staticmethod

@@ -31,6 +31,7 @@ PEDAL_TIME_KERNEL, PEDAL_DILATIONS = 5, (1, 3)
 PEDAL_KEY_CHANNELS = 4
 GATHERED_FRAMES = 32
 DB_PER_UNIT = 20.0  # of the front-end's features
+USUAL_LEVEL_WEIGHT = 1.0  # a velocity is 1.4 higher for a decibel more
 
 _TYPICAL_SIZE = (400, N_KEYS)  # for which oneDNN lays out weights; others are computed as well
 
@@ -314,7 +315,8 @@ class Swift(Network):
             Block(config.n_channels, dilation, lookahead) for dilation in config.dilations
         )
         self.heads = nn.Conv2d(config.n_channels, len(HEADS), 1)
-        self.level_weight = nn.Parameter(torch.zeros(()))
+        # From 0 it does not move: what is heard must rise with the level before less of it pays.
+        self.level_weight = nn.Parameter(torch.tensor(USUAL_LEVEL_WEIGHT))
         self.pedal = PedalHead(config, lookahead)
         self.lookahead_frames = lookahead.given
         self._dtype = torch.float32
