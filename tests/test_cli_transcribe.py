@@ -362,3 +362,22 @@ def test_report_that_cannot_be_written_does_not_stop_the_work(engine):
     assert result.exit_code == 1
     assert written() == ["a.mid", "b.mid"]
     assert result.stderr.count("amt: the report cannot be written: No space left") == 1
+
+
+def test_a_refined_transcription_names_both_models_and_keeps_all_but_velocities(
+    tmp_path, monkeypatch
+):
+    recording = Path(__file__).parent / "data" / "demo.flac"
+    model = write_swift(tmp_path / "small")
+    monkeypatch.chdir(tmp_path)
+    plain, refined = (
+        amt(str(recording), "--model", str(model), "-o", "-", "--format", "json", *options)
+        for options in ((), ("--refine-velocity",))
+    )
+    assert (plain.exit_code, refined.exit_code) == (0, 0), refined.stderr
+    before, after = json.loads(plain.stdout), json.loads(refined.stdout)
+    assert after["model"] == {"name": "small 1 + velocity-swift", "version": "1.0"}
+    velocities = [[note.pop("velocity") for note in found["notes"]] for found in (before, after)]
+    assert before["notes"] == after["notes"]
+    assert len(before["notes"]) > 100
+    assert velocities[0] != velocities[1]

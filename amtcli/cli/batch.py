@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from amtcli.claims import Claims
+from amtcli.cli.engines import Producer
 from amtcli.cli.progress import CHATTY, VERBOSE, Screen
 from amtcli.cli.streams import write_stdout
 from amtcli.errors import AmtError
@@ -23,7 +24,6 @@ from amtcli.report import Record, RunInfo, with_figures, write_record
 
 if TYPE_CHECKING:
     from amtcli.engine import Engine, Transcription
-    from amtcli.model_folder import Provenance
     from amtcli.notes import Performance
     from amtcli.reading import Recording
     from amtcli.refining_engine import RefiningEngine
@@ -78,14 +78,14 @@ class Batch:
             self._skip(planned)
 
     def transcribe(
-        self, engine: Engine | RefiningEngine, provenance: Provenance, render_options: RenderOptions
+        self, engine: Engine | RefiningEngine, producer: Producer, render_options: RenderOptions
     ) -> None:
         """Settle the rest. Recordings that another process works on come last, one at a time.
 
         Only then may one wait for a claim: nobody waits who still holds one, so two processes
         cannot wait for each other.
         """
-        name, version = provenance.name, provenance.version
+        name, version = producer.name, producer.version
         self._engine = engine
         self._run = RunInfo(f"{name} {version}", engine.device, engine.precision)
         self._render_options = replace(render_options, model_name=name, model_version=version)

@@ -12,7 +12,7 @@ from amtcli.cli.streams import is_terminal
 
 if TYPE_CHECKING:
     from amtcli.engine import Engine
-    from amtcli.model_folder import Provenance
+    from amtcli.model_folder import Model
     from amtcli.refining_engine import RefiningEngine
     from amtcli.velocity_engine import VelocityEngine
 
@@ -38,7 +38,15 @@ class EngineChoice:
     refines_velocity: bool = False
 
 
-def open_engine(choice: EngineChoice, screen: Screen) -> tuple[Engine | RefiningEngine, Provenance]:
+@dataclass(frozen=True)
+class Producer:
+    """The model, or the models one after the other, as results name them."""
+
+    name: str
+    version: str
+
+
+def open_engine(choice: EngineChoice, screen: Screen) -> tuple[Engine | RefiningEngine, Producer]:
     """Find and load the model; one that is named is pulled first where needed.
 
     The slow imports happen here.
@@ -55,8 +63,8 @@ def open_engine(choice: EngineChoice, screen: Screen) -> tuple[Engine | Refining
     options = EngineOptions(choice.device, choice.precision, choice.batch_size, choice.fast)
     engine = Engine(model, options, on_notice=lambda text: screen.say(f"amt: {text}"))
     if not choice.refines_velocity:
-        return engine, model.config.provenance
-    return _refined(engine, model.config.provenance, choice, screen)
+        return engine, _producer(model)
+    return _refined(engine, _producer(model), choice, screen)
 
 
 def _default_model(screen: Screen) -> str:
@@ -73,18 +81,18 @@ def _default_model(screen: Screen) -> str:
 
 
 def _refined(
-    engine: Engine, provenance: Provenance, choice: EngineChoice, screen: Screen
-) -> tuple[RefiningEngine, Provenance]:
+    engine: Engine, producer: Producer, choice: EngineChoice, screen: Screen
+) -> tuple[RefiningEngine, Producer]:
     """Let a velocity model follow an engine; both are named in what is written."""
     from amtcli.catalog import VELOCITY_MODEL
     from amtcli.refining_engine import RefiningEngine
 
     reader, reads = open_reader(replace(choice, model=VELOCITY_MODEL), screen)
-    name = f"{provenance.name} {provenance.version} + {reads.name}"
-    return RefiningEngine(engine, reader), replace(provenance, name=name, version=reads.version)
+    both = replace(reads, name=f"{producer.name} {producer.version} + {reads.name}")
+    return RefiningEngine(engine, reader), both
 
 
-def open_reader(choice: EngineChoice, screen: Screen) -> tuple[VelocityEngine, Provenance]:
+def open_reader(choice: EngineChoice, screen: Screen) -> tuple[VelocityEngine, Producer]:
     """Find and load a velocity model; the slow imports happen here.
 
     Raises ModelError where there is no such model, or where it is a model of another kind.
@@ -104,4 +112,9 @@ def open_reader(choice: EngineChoice, screen: Screen) -> tuple[VelocityEngine, P
     options = EngineOptions(choice.device, choice.precision, choice.batch_size, choice.fast)
     model = load_model(folder)
     reader = VelocityEngine(model, options, lambda text: screen.say(f"amt: {text}"))
-    return reader, model.config.provenance
+    return reader, _producer(model)
+
+
+def _producer(model: Model) -> Producer:
+    provenance = model.config.provenance
+    return Producer(provenance.name, provenance.version)

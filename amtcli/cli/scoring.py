@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amtcli.cli.engines import EngineChoice, open_engine, open_reader
+from amtcli.cli.engines import EngineChoice, Producer, open_engine, open_reader
 from amtcli.cli.progress import Screen
 from amtcli.cli.streams import is_terminal, write_stdout
 from amtcli.errors import AmtError, NoInputError, UsageError
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from amtcli.evaluation.pairing import Pair, Pairing
     from amtcli.evaluation.results import Document
     from amtcli.evaluation.run import PieceResult, Task
-    from amtcli.model_folder import Provenance
     from amtcli.refining_engine import RefiningEngine
     from amtcli.velocity_engine import VelocityEngine
 
@@ -124,19 +123,19 @@ def make_tasks(
     if choice is None:
         return [Task(pair.name, pair.reference, pair.estimate) for pair in pairs], {}
     if conventions.score_informed:
-        reader, provenance = open_reader(choice, screen)
+        reader, producer = open_reader(choice, screen)
         return _read_velocities(pairs, reader, conventions, screen), _settings(
-            reader, provenance, choice
+            reader, producer, choice
         )
-    engine, provenance = open_engine(choice, screen)
-    return _transcribe(pairs, engine, screen), _settings(engine, provenance, choice)
+    engine, producer = open_engine(choice, screen)
+    return _transcribe(pairs, engine, screen), _settings(engine, producer, choice)
 
 
 def _settings(
-    engine: Engine | RefiningEngine, provenance: Provenance, choice: EngineChoice
+    engine: Engine | RefiningEngine, producer: Producer, choice: EngineChoice
 ) -> dict[str, Any]:
     return {
-        "model": f"{provenance.name} {provenance.version}",
+        "model": f"{producer.name} {producer.version}",
         "device": engine.device,
         "precision": engine.precision,
         "fast": choice.fast,

@@ -321,9 +321,9 @@ def carry_out(
         batch.settle_planned()
         engine_text = ""
         if plan.with_action(Action.TRANSCRIBE):
-            engine, provenance = open_engine(choice, screen)
+            engine, producer = open_engine(choice, screen)
             screen.start_clock()
-            batch.transcribe(engine, provenance, render_options)
+            batch.transcribe(engine, producer, render_options)
             engine_text = engine.description
         screen.say(summarise(batch.tally, plan, screen.elapsed_s, engine_text))
     return batch.tally.exit_code
