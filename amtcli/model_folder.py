@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from amtcli.errors import ModelError
 from amtcli.files import write_atomically
 from amtcli.sources import Source
-from amtcli.tables import check_keys, from_table, read_toml
+from amtcli.tables import check_keys, from_table, read_toml, registered
 from amtcli.windows import WindowConfig, WindowSpec
 
 if TYPE_CHECKING:
@@ -45,8 +45,6 @@ WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "README.md"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-_Registry = Mapping[str, tuple[type[Any], type[Any]]]
 
 
 @dataclass(frozen=True)
@@ -285,23 +283,10 @@ def _read_weights(table: dict[str, Any], path: Path) -> StoredWeights | Publishe
     return from_table(StoredWeights, table, "weights", path)
 
 
-def _parts(registry: _Registry, table: dict[str, Any], name: str, path: Path) -> tuple[Any, Any]:
-    """Return the configuration that a table describes and the class that it configures."""
-    key = "architecture" if name == "network" else "kind"
-    if key not in table:
-        raise ModelError(f"{path}: key {key!r} is missing in [{name}]")
-    if table[key] not in registry:
-        known = ", ".join(sorted(registry))
-        raise ModelError(f"{path}: unknown {key} {table[key]!r} in [{name}] (known: {known})")
-    config_class, configured = registry[table[key]]
-    rest = {k: v for k, v in table.items() if k != key}
-    return from_table(config_class, rest, name, path), configured
-
-
 def _decoder_parts(config: ModelConfig, path: Path) -> tuple[Any, Any]:
     from amtcli.decoders import DECODERS
 
-    return _parts(DECODERS, config.decoder, "decoder", path)
+    return registered(DECODERS, config.decoder, "decoder", path)
 
 
 def _read_tensors(folder: Path, config: ModelConfig) -> dict[str, Tensor]:
@@ -333,8 +318,8 @@ def _build(config: ModelConfig, folder: Path, network_device: str) -> Model:
 
     path = folder / CONFIG_FILE
     _decoder_parts(config, path)  # refused now, not after the first window has been computed
-    front_end_config, front_end = _parts(FRONT_ENDS, config.front_end, "front_end", path)
-    network_config, network = _parts(ARCHITECTURES, config.network, "network", path)
+    front_end_config, front_end = registered(FRONT_ENDS, config.front_end, "front_end", path)
+    network_config, network = registered(ARCHITECTURES, config.network, "network", path)
     with torch.device(network_device):
         built = network(network_config)
     return Model(config, folder, front_end(front_end_config), built)

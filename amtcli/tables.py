@@ -7,6 +7,7 @@ import difflib
 import sys
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,6 +52,24 @@ def from_table(config_class: type[Config], table: dict[str, Any], name: str, pat
         return config_class(**values)
     except (ValueError, ModelError) as error:
         raise ModelError(f"{path}: [{name}]: {error}") from error
+
+
+def registered(
+    registry: Mapping[str, tuple[type[Any], Any]], table: dict[str, Any], name: str, path: Path
+) -> tuple[Any, Any]:
+    """Look up what the table ``name`` names by its ``kind``, of a network its ``architecture``.
+
+    Returns the configuration that the rest of the table describes, and what it configures.
+    """
+    key = "architecture" if name == "network" else "kind"
+    if key not in table:
+        raise ModelError(f"{path}: key {key!r} is missing in [{name}]")
+    if table[key] not in registry:
+        known = ", ".join(sorted(registry))
+        raise ModelError(f"{path}: unknown {key} {table[key]!r} in [{name}] (known: {known})")
+    config_class, configured = registry[table[key]]
+    rest = {k: v for k, v in table.items() if k != key}
+    return from_table(config_class, rest, name, path), configured
 
 
 def check_keys(table: dict[str, Any], wanted: list[str], name: str, path: Path) -> None:

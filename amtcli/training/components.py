@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 
 from amtcli.decoders import DECODERS
-from amtcli.errors import ModelError
 from amtcli.front_ends import FRONT_ENDS
 from amtcli.front_ends.front_end import FrontEnd
 from amtcli.networks import ARCHITECTURES
 from amtcli.networks.network import Network
-from amtcli.tables import from_table
+from amtcli.tables import from_table, registered
 from amtcli.training.augmentation import AugmentationConfig
 from amtcli.training.objectives import OBJECTIVES
 from amtcli.training.objectives.objective import Objective
@@ -38,8 +34,8 @@ def build_components(recipe: Recipe) -> Components:
     Raises ModelError that names the key, the table and the file.
     """
     path = recipe.path
-    _configured(DECODERS, recipe.decoder, "decoder", path)  # refused now, not at validation
-    objective_config, objective = _configured(OBJECTIVES, recipe.objective, "objective", path)
+    registered(DECODERS, recipe.decoder, "decoder", path)  # refused now, not at validation
+    objective_config, objective = registered(OBJECTIVES, recipe.objective, "objective", path)
     augmentation = None
     if recipe.augmentation:
         augmentation = from_table(AugmentationConfig, recipe.augmentation, "augmentation", path)
@@ -50,22 +46,7 @@ def build_components(recipe: Recipe) -> Components:
 def build_modules(recipe: Recipe) -> tuple[FrontEnd, Network]:
     """Build front-end and network alone, with the weights that training begins with."""
     path = recipe.path
-    front_end_config, front_end = _configured(FRONT_ENDS, recipe.front_end, "front_end", path)
-    network_config, network = _configured(ARCHITECTURES, recipe.network, "network", path)
+    front_end_config, front_end = registered(FRONT_ENDS, recipe.front_end, "front_end", path)
+    network_config, network = registered(ARCHITECTURES, recipe.network, "network", path)
     torch.manual_seed(recipe.training.seed)
     return front_end(front_end_config), network(network_config)
-
-
-def _configured(
-    registry: Mapping[str, tuple[type[Any], Any]], table: dict[str, Any], name: str, path: Path
-) -> tuple[Any, Any]:
-    """Return the configuration that a table describes and the class that it configures."""
-    key = "architecture" if name == "network" else "kind"
-    if table.get(key) not in registry:
-        known = ", ".join(sorted(registry))
-        raise ModelError(
-            f"{path}: {key!r} in [{name}] must be one of {known}, not {table.get(key)!r}"
-        )
-    config_class, configured = registry[table[key]]
-    rest = {k: v for k, v in table.items() if k != key}
-    return from_table(config_class, rest, name, path), configured

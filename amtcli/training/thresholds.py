@@ -16,7 +16,7 @@ from amtcli.decoders import DECODERS, Decoder
 from amtcli.engine import performance_of
 from amtcli.errors import ModelError
 from amtcli.notes import Note, PedalSpan, Performance
-from amtcli.tables import from_table
+from amtcli.tables import registered
 from amtcli.windows import WindowSpec
 
 Grid = Mapping[str, Sequence[float]]
@@ -89,9 +89,7 @@ def _of_the_kind_of(present: float, value: float) -> float:
 
 def _built(decoder: Mapping[str, Any], path: Path) -> tuple[Any, Any]:
     """Return the configuration that a ``[decoder]`` table describes and its class."""
-    config_class, decoder_class = DECODERS[decoder["kind"]]
-    rest = {key: value for key, value in decoder.items() if key != "kind"}
-    return from_table(config_class, rest, "decoder", path), decoder_class
+    return registered(DECODERS, dict(decoder), "decoder", path)
 
 
 @dataclass(frozen=True)
