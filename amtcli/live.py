@@ -1,8 +1,9 @@
 """Live transcription: samples in as they are played, notes out as they are decided.
 
 Only a network that looks a fixed, short time ahead can do it. What comes out is what the engine
-makes of the same recording with the same model. How each kind of network does it is in
-``amtcli.live_networks``; memory does not grow with the recording.
+makes of the same recording with the same model, but that velocities which are counted from the
+recording's level (Swift's) are counted from the level so far. How each kind of network does it is
+in ``amtcli.live_networks``; memory does not grow with the recording.
 """
 
 from __future__ import annotations

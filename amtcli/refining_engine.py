@@ -51,7 +51,7 @@ class RefiningEngine:
 
     def _refined(self, result: Transcription) -> Transcription:
         """Replace the velocities of what was transcribed."""
-        if result.performance is None:
+        if result.performance is None or not result.performance.notes:
             return result
         start = time.perf_counter()
         scored = ScoredRecording(result.recording, result.performance)

@@ -64,7 +64,7 @@ def registered(
     key = "architecture" if name == "network" else "kind"
     if key not in table:
         raise ModelError(f"{path}: key {key!r} is missing in [{name}]")
-    if table[key] not in registry:
+    if not isinstance(table[key], str) or table[key] not in registry:
         known = ", ".join(sorted(registry))
         raise ModelError(f"{path}: unknown {key} {table[key]!r} in [{name}] (known: {known})")
     config_class, configured = registry[table[key]]
@@ -128,7 +128,7 @@ def _of_kind(classes: tuple[Any, ...], table: dict[str, Any], place: _Place) -> 
     """Choose among dataclasses by the key ``kind``, which each of them has as a class variable."""
     by_kind = {config_class.kind: config_class for config_class in classes}
     kind = table.get("kind")
-    if kind not in by_kind:
+    if not isinstance(kind, str) or kind not in by_kind:
         raise place.error(f"have a kind out of {', '.join(by_kind)}, not {kind!r}")
     rest = {key: value for key, value in table.items() if key != "kind"}
     return from_table(by_kind[kind], rest, f"{place.table}.{place.key} {kind}", place.path)

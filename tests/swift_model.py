@@ -20,7 +20,7 @@ FRONT_END = LogFrequencyConfig(
     floor_db=-90.0,
     lookahead_samples=1024,
 )
-# As far as the small network hears: 42 frames, and 8 of samples before them.
+# As far as the small network hears: 32 frames, and 8 of samples before them.
 PADDING = 52 * HOP
 WINDOW = WindowConfig(64 * HOP + 2 * PADDING, 64 * HOP, PADDING, FastWindow(64 * HOP, PADDING))
 DECODER = {

@@ -218,15 +218,17 @@ def test_velocities_are_counted_from_the_mean_level_of_what_sounds(levels, veloc
     assert [note.velocity for note in found] == [velocity, velocity]
 
 
-def test_live_a_velocity_is_counted_from_the_level_so_far():
+def test_live_a_velocity_is_counted_from_the_level_so_far_and_stays():
     maps = two_notes((1, -1))
     decoder = PeaksDecoder(CONFIG, WindowSpec(400, 400, 0))
-    begun = []
+    events = []
     for frame in range(60):
         one = {f.name: getattr(maps, f.name)[frame : frame + 1] for f in fields(maps)}
-        begun += [e for e in decoder.push(RegressionActivations(**one)) if isinstance(e, NoteOn)]
+        events += decoder.push(RegressionActivations(**one))
     # 11 frames of 1 and 2 of -1: their mean is 9 / 13.
-    assert [note.velocity for note in begun] == [34, round(128 / (1 + np.exp(9 / 13)))]
+    expected = [34, round(128 / (1 + np.exp(9 / 13)))]
+    assert [e.velocity for e in events if isinstance(e, NoteOn)] == expected
+    assert [e.velocity for e in events if isinstance(e, Note)] == expected
 
 
 def test_frame_by_frame_a_note_begins_one_frame_after_its_peak():

@@ -3,6 +3,7 @@
 import io
 import os
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from toy import RATE_HZ, toy_model
 
 from amtcli.engine import Engine, EngineOptions
 from amtcli.errors import AudioError
+from amtcli.notes import Performance
 from amtcli.reading import Recording
 from amtcli.refining_engine import RefiningEngine
 
@@ -35,6 +37,15 @@ def test_notes_stay_and_velocities_are_those_that_are_read(monkeypatch):
         ]
         # A click is 1.0, which is 128 on MIDI's scale, behind 0.25 that sounds all the time.
         assert {n.velocity for n in found if n.pitch == 60} == {127}
+
+
+def test_a_recording_without_notes_is_not_heard_again(monkeypatch):
+    both, alone = refining(monkeypatch)
+    (heard,) = alone.transcribe([recording("a", clicks(1000, 4))])
+    empty = replace(heard, performance=Performance((), ()))
+    monkeypatch.setattr(alone, "transcribe", lambda recordings, on_progress: (r for r in [empty]))
+    monkeypatch.setattr(both._reader, "read_velocities", lambda scored: 1 / 0)
+    assert list(both.transcribe([])) == [empty]
 
 
 def test_what_can_be_read_only_once_is_heard_twice(monkeypatch, tmp_path):

@@ -1,3 +1,4 @@
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -5,7 +6,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from amtcli.errors import ModelError
-from amtcli.tables import from_table, read_toml
+from amtcli.tables import from_table, read_toml, registered
 
 PATH = Path("here/model.toml")
 
@@ -115,3 +116,25 @@ def test_a_file_that_is_not_toml_is_named(tmp_path, content):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ModelError, match=r"model\.toml cannot be read: No such file"):
         read_toml(tmp_path / "model.toml")
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ({"depth": 3}, "here/model.toml: key 'kind' is missing in [decoder]"),
+        ({"kind": "deep"}, "unknown kind 'deep' in [decoder] (known: flat, inner)"),
+        ({"kind": ["inner"]}, "unknown kind ['inner'] in [decoder] (known: flat, inner)"),
+        ({"kind": "inner"}, "key 'depth' is missing in [decoder]"),
+    ],
+)
+def test_what_is_not_registered_is_refused(table, problem):
+    with pytest.raises(ModelError, match=re.escape(problem)):
+        registered({"inner": (Inner, list), "flat": (Cat, set)}, table, "decoder", PATH)
+
+
+def test_what_is_registered_comes_with_its_configuration():
+    registry = {"inner": (Inner, list)}
+    assert registered(registry, {"architecture": "inner", "depth": 3}, "network", PATH) == (
+        Inner(3),
+        list,
+    )

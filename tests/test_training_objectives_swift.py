@@ -116,6 +116,9 @@ def test_terms_are_weighted_means_over_cells():
     assert terms["onset"] == pytest.approx(10 * log_2)
     assert terms["offset"] == terms["frame"] == pytest.approx(3 * log_2)
     assert terms["pedal_offset"] == terms["pedal_frame"] == pytest.approx(log_2)
+    given = {name: torch.from_numpy(t)[None, 2:38] for name, t in targets().items()}
+    error = velocity_error(0.5 - given["velocity"] / 128, given["onset"], 0.25)
+    assert terms["velocity"] == pytest.approx(3 * float(error))
     assert float(loss(Answer()).total) == pytest.approx(sum(terms.values()))
 
 
@@ -128,6 +131,19 @@ def test_velocities_are_counted_from_the_level_of_the_frames_that_sound():
     velocity = [float(loss(n).terms["velocity"]) for n in (Answer(), silent, lower, told)]
     assert velocity[0] == velocity[1]
     assert velocity[2] == pytest.approx(velocity[3]) != velocity[0]
+
+
+def test_every_window_has_a_level_of_its_own():
+    one = {name: torch.from_numpy(t)[None] for name, t in targets().items()}
+    batch = {name: torch.cat([t, t]) for name, t in one.items()}
+    told, lower = Answer(), Answer()
+    for network in (told, lower):
+        network.logits = {name: t.repeat(2, 1, 1) for name, t in network.logits.items()}
+    told.logits["level"] += torch.tensor([0.2, 0.9])[:, None, None]
+    lower.logits["velocity"] -= torch.tensor([0.2, 0.9])[:, None, None]
+    objective, sound = SwiftObjective(CONFIG), torch.zeros(2, 40, 294, 2)
+    terms = [objective.loss(n, sound, batch).terms["velocity"] for n in (told, lower)]
+    assert float(terms[0]) == pytest.approx(float(terms[1]), rel=1e-6)
 
 
 def test_a_pedal_that_is_not_known_costs_nothing():

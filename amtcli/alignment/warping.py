@@ -178,19 +178,6 @@ def _middles(path: NDArray[np.float64], n_rows: int, n_columns: int) -> NDArray[
     return np.clip(np.interp(np.arange(n_rows), rows, means), 0, n_columns - 1)
 
 
-def _at_onsets(onsets: Array, path: _Path, sides: tuple[Array, Array], similarity: float) -> Warp:
-    score, audio = sides
-    step = round(ONSETS_HZ / _FINE_HZ)
-    struck = np.unique(np.flatnonzero(onsets.sum(axis=1) >= 0.5) // step)
-    alike = np.einsum("ij,ij->i", score[path[:, 0]], audio[path[:, 1]])
-    best: dict[int, int] = {}
-    for point in np.lexsort((alike, path[:, 0])):
-        best[int(path[point, 0])] = int(path[point, 1])
-    pairs = np.array([(frame, best[frame]) for frame in struck.tolist() if frame in best])
-    audio_s = np.maximum.accumulate(pairs[:, 1]) / _FINE_HZ
-    return Warp(pairs[:, 0] / _FINE_HZ, audio_s, similarity)
-
-
 def _frames(side: Features, rate_hz: float) -> _Frames:
     onsets = _resampled(np.maximum(side.onsets, 0), ONSETS_HZ, rate_hz)
     onsets = _fading(_leveled(onsets, rate_hz), rate_hz)

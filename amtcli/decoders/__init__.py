@@ -1,6 +1,6 @@
 """Decoders: activations to notes and pedal spans. A new one is added to ``DECODERS``.
 
-A decoder is made for one recording and is incremental, so live transcription is no special case.
+A decoder is made for one recording and fed its windows; those that hear live, too, have ``push``.
 """
 
 from __future__ import annotations

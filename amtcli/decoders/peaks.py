@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,12 +58,16 @@ class PeaksConfig:
 
 
 class PeaksDecoder:
-    """Feed it the windows of one recording in order; it gives out what has ended."""
+    """Feed it the windows of one recording in order, or push them, live.
+
+    Fed, it gives out pedals as they end, and all notes when it is closed.
+    """
 
     def __init__(self, config: PeaksConfig, window: WindowSpec) -> None:
         self._stream = FrameStream(window, config.hop_samples, N_COLUMNS, CONTEXT_FRAMES)
         self._scan = _Scan(config)
         self._held: list[_Ended] = []
+        self._announced: dict[int, int] = {}  # velocities of notes that have begun, by pitch
 
     def feed(self, activations: RegressionActivations | None) -> list[Note | PedalSpan]:
         """Take the next window (None: one without any sound), return the pedals that have ended."""
@@ -76,12 +80,24 @@ class PeaksDecoder:
 
         A window may be as short as one frame: a note begins one frame after its peak.
         """
-        return self._scan.told(self._scan.push(self._next(activations)))
+        return self._told(self._scan.push(self._next(activations)))
 
     def close(self) -> list[Note | PedalSpan]:
         """End the recording: what is still open ends with it. Returns all notes that were fed."""
         events = [*self._held, *self._scan.push(self._stream.finish()), *self._scan.close()]
-        return list(_ended(self._scan.told(events)))
+        return list(_ended(self._told(events)))
+
+    def _told(self, found: list[_Found]) -> list[Event]:
+        """Tell of a note's end with the velocity that its beginning was told with."""
+        events: list[Event] = []
+        for event in self._scan.told(found):
+            if isinstance(event, NoteOn):
+                self._announced[event.pitch] = event.velocity
+            elif isinstance(event, Note):
+                velocity = self._announced.pop(event.pitch, event.velocity)
+                event = replace(event, velocity=velocity)
+            events.append(event)
+        return events
 
     def _next(self, activations: RegressionActivations | None) -> Stretch:
         return self._stream.push(None if activations is None else activations.rows())
@@ -175,9 +191,9 @@ class _Scan:
         found: list[_Found] = []
         for _, notes in sorted(struck.items()):
             found += self._scan_key(notes, ends)
+        tops = find_tops(pedal[:, :1], config.pedal_offset_threshold)
         presses = self._pedal.push(
-            _middle(pedal)[:, 1].tolist(),
-            *(part[:, 0].tolist() for part in find_tops(pedal, config.pedal_offset_threshold)),
+            _middle(pedal)[:, 1].tolist(), *(part[:, 0].tolist() for part in tops)
         )
         return found + [self._span(*press) for press in presses]
 

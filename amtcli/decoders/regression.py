@@ -28,10 +28,10 @@ VELOCITY_SCALE = 128
 
 @dataclass(frozen=True, slots=True)
 class RegressionActivations:
-    """What a network says of each frame: arrays (frames, 88) and (frames, 1), values in 0-1.
+    """What a network says of each frame: arrays (frames, 88) and (frames, 1), all but one in 0-1.
 
-    Of ``level`` (frames, 1) the mean is to be subtracted from the logit of ``velocity``. A network
-    without one of the parts gives zeros for it.
+    Of ``level`` (frames, 1) the mean is to be subtracted from the logit of ``velocity``
+    (``peaks`` does). A network without one of the parts gives zeros for it.
     """
 
     onset: NDArray[np.float32]

@@ -17,7 +17,7 @@ class LiveNetwork(ABC):
     """One live recording: samples in, what begins and ends in them out.
 
     It is made of a model for which ``latency_s`` is not None, and called in inference mode.
-    What it gives is what the engine gives of the whole recording.
+    What it gives is what the engine gives of the whole recording, as far as it is known yet.
     """
 
     hop_samples: int

@@ -31,7 +31,7 @@ PEDAL_TIME_KERNEL, PEDAL_DILATIONS = 5, (1, 3)
 PEDAL_KEY_CHANNELS = 4
 GATHERED_FRAMES = 32
 DB_PER_UNIT = 20.0  # of the front-end's features
-USUAL_LEVEL_WEIGHT = 1.0  # a velocity is 1.4 higher for a decibel more
+USUAL_LEVEL_WEIGHT = 1.0  # a velocity of 64 is 1.6 higher for a decibel more
 
 _TYPICAL_SIZE = (400, N_KEYS)  # for which oneDNN lays out weights; others are computed as well
 
@@ -296,7 +296,7 @@ class PedalHead(nn.Module):
 
 
 class Swift(Network):
-    """Features (B, T, bins, spectra) to what ``RegressionDecoder`` reads."""
+    """Features (B, T, bins, spectra) to what ``PeaksDecoder`` reads."""
 
     def __init__(self, config: SwiftConfig) -> None:
         super().__init__()

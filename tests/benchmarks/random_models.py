@@ -10,7 +10,7 @@ from amtcli.networks import ARCHITECTURES
 from amtcli.networks.autoregressive import Autoregressive
 from amtcli.networks.onsets_velocities import OnsetsVelocities
 from amtcli.networks.transkun import Transkun
-from amtcli.tables import from_table, read_toml
+from amtcli.tables import from_table, read_toml, registered
 from amtcli.training.recipe import RECIPES_FOLDER
 from amtcli.windows import WindowConfig
 
@@ -49,17 +49,12 @@ def random_model(path):
     """
     config = read_settings(path)
     torch.manual_seed(0)
-    front_end = _made(FRONT_ENDS, config.front_end, "kind", path).eval()
-    network = _made(ARCHITECTURES, config.network, "architecture", path).eval()
+    front_end_config, front_end = registered(FRONT_ENDS, config.front_end, "front_end", path)
+    network_config, network = registered(ARCHITECTURES, config.network, "network", path)
+    front_end, network = front_end(front_end_config).eval(), network(network_config).eval()
     with torch.no_grad():
         _quieten(network)
     return Model(config, path.parent, front_end, network)
-
-
-def _made(registry, table, key, path):
-    config_class, made = registry[table[key]]
-    rest = {k: v for k, v in table.items() if k != key}
-    return made(from_table(config_class, rest, key, path))
 
 
 def _quieten(network):
