@@ -230,7 +230,7 @@ def test_the_recipes_that_ship_are_listed(tmp_path):
     [
         (["-s", "training.stepz=1"], ModelError, "unknown key 'stepz'"),
         (["-s", "network.wide=1"], ModelError, r"unknown key 'wide' in \[network\]"),
-        (["-s", "objective.kind=none"], ModelError, r"'kind' in \[objective\] must be one of"),
+        (["-s", "objective.kind=none"], ModelError, r"unknown kind 'none' in \[objective\]"),
         (["--workers", "two"], UsageError, "--workers takes auto or a number"),
         (["--time-limit", "soon"], UsageError, "write 90s, 20m or 1h30m"),
         (["--shard"], UsageError, "--shard needs several processes"),
