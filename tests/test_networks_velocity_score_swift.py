@@ -5,12 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_networks_swift import network as swift_network
 
-from amtcli.networks.swift import SwiftConfig
 from amtcli.networks.velocity import score_swift
 from amtcli.networks.velocity.score import ScoreRolls
-from amtcli.networks.velocity.score_swift import ScoreSwift, ScoreSwiftConfig, window_level
+from amtcli.networks.velocity.score_swift import ScoreSwift, ScoreSwiftConfig
 from amtcli.tables import read_toml
 from amtcli.training.recipe import RECIPES_FOLDER
 
@@ -165,18 +163,3 @@ def test_it_learns_a_velocity_that_neither_sound_nor_key_tells_apart_but_the_sco
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.4 * float((wanted[begins] - wanted[begins].median()).abs().mean())
-
-
-@torch.inference_mode()
-def test_it_begins_with_what_swift_hears():
-    sizes = {k: v for k, v in vars(SMALL).items() if k != "score_informed"}
-    heard = swift_network(SwiftConfig(**sizes, pedal_width=8, max_lookahead_frames=100))
-    heard.level_weight.fill_(0.7)
-    built = ScoreSwift(SMALL)
-    built.load_state_dict(built.state_from(heard))
-    built.eval()
-    sound, rolls = features(), score()
-    sound += 2 - window_level(sound, rolls)
-    logits = heard(sound)
-    expected = torch.sigmoid(logits["velocity"] - 0.7 * window_level(sound, rolls)[..., 0])
-    torch.testing.assert_close(built.estimate(sound, rolls), expected, rtol=0, atol=1e-5)

@@ -24,11 +24,3 @@ class Network(nn.Module, ABC):
 
         Items lie in main memory: they outlive the batch and are decoded in another thread.
         """
-
-    def state_from(self, other: Network) -> dict[str, Tensor]:
-        """Return the state with which training begins where ``other`` ended: that of ``other``.
-
-        A kind of network that has parts in common with another kind says more.
-        """
-        state: dict[str, Tensor] = other.state_dict()
-        return state

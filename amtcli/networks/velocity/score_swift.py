@@ -16,15 +16,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from amtcli.networks.network import Network
 from amtcli.networks.swift import (
-    HEADS,
     Block,
     Convolution,
     HarmonicGather,
     KeyMix,
     Lookahead,
-    Swift,
     TrunkConfig,
     frame_levels,
     initialise,
@@ -33,7 +30,6 @@ from amtcli.networks.swift import (
 from amtcli.networks.velocity.score import Condition, ScoreRolls
 from amtcli.networks.velocity.velocity_network import VelocityNetwork
 
-_USUAL_LEVEL = 2.0  # of recordings, in the features' unit
 _CONDITIONS: tuple[Condition, ...] = ("onset", "frame")
 _SCORE_KERNEL = (5, 3)  # frames and keys
 _UNLIMITED = 10**6
@@ -78,24 +74,6 @@ class ScoreSwift(VelocityNetwork):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
         self.apply(initialise)
         initialise_output(self.output, _USUAL_LOGIT)
-
-    def state_from(self, other: Network) -> dict[str, Tensor]:
-        """Take over what `Swift` hears and its velocities, and at first not heed the score.
-
-        Swift hears the level; here it is taken away before, so a usual one is added again.
-        """
-        if not isinstance(other, Swift):
-            return super().state_from(other)
-        heard = other.state_dict()
-        velocity = slice(HEADS.index("velocity"), HEADS.index("velocity") + 1)
-        state: dict[str, Tensor] = {
-            name: heard.get(name, tensor) for name, tensor in self.state_dict().items()
-        }
-        state["bin_offset"] = heard["bin_offset"] + _USUAL_LEVEL
-        state["output.weight"] = heard["heads.weight"][velocity]
-        state["output.bias"] = heard["heads.bias"][velocity] - heard["level_weight"] * _USUAL_LEVEL
-        state["told.norm.weight"] = torch.zeros_like(state["told.norm.weight"])
-        return state
 
     def prepare(self, precision: str) -> None:
         """Fold normalisations into convolutions; the output stays in float32."""
