@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 from soundfonts import ROOT_HZ, soundfont
 
+from amtcli.datasets import rendering_players
 from amtcli.datasets.pack import open_pack, read_manifest
 from amtcli.datasets.rendering import RenderOptions, estimate, excerpt, render
 from amtcli.datasets.rendering_sources import find_midi, read_maestro_splits
@@ -28,6 +30,21 @@ RATE_HZ = 16_000
 needs_fluidsynth = pytest.mark.skipif(
     shutil.which("fluidsynth") is None, reason="the program fluidsynth is not installed"
 )
+
+
+needs_sfizz = pytest.mark.skipif(
+    rendering_players._sfizz() is None, reason="the program sfizz_render is not installed"
+)
+
+
+def sfz(folder, silence_s=0.0):
+    """Write an SFZ instrument: a sine of 440 Hz, ten seconds long, on all keys."""
+    times_s = np.arange(441_000) / 44_100
+    sine = np.where(times_s < silence_s, 0.0, 0.5 * np.sin(2 * np.pi * 440 * times_s))
+    soundfile.write(folder / "sine.wav", sine, 44_100)
+    file = folder / "sine.sfz"
+    file.write_text("<region> sample=sine.wav pitch_keycenter=69 ampeg_release=0.01")
+    return file
 
 
 def write_midi(path, notes, pedals=()):
@@ -59,6 +76,11 @@ def level(audio, start_s, end_s):
 
 def heard_s(audio, threshold=0.01):
     return float(np.argmax(np.abs(audio) > threshold * np.abs(audio).max())) / RATE_HZ
+
+
+def pitch_hz(audio):
+    part = audio[8000:40_000] * np.hanning(32_000)
+    return np.argmax(np.abs(np.fft.rfft(part, 2**20))) * RATE_HZ / 2**20
 
 
 def double(audio, sample_rate_hz, rng):
@@ -94,9 +116,7 @@ class TestSynthesiser:
 
     def test_tuning_moves_the_pitch(self, instrument):
         audio = play(instrument, [Note(0.0, 3.0, 69, 90)], detune_cents=-20.0)
-        part = audio[8000:40_000] * np.hanning(32_000)
-        peak_hz = np.argmax(np.abs(np.fft.rfft(part, 2**20))) * RATE_HZ / 2**20
-        assert 1200 * np.log2(peak_hz / ROOT_HZ) == pytest.approx(-20.0, abs=0.2)
+        assert 1200 * np.log2(pitch_hz(audio) / ROOT_HZ) == pytest.approx(-20.0, abs=0.2)
 
     @pytest.mark.parametrize(("there", "wanted"), [(0, 5), (5, 0)])
     def test_a_program_that_is_not_there_is_named(self, tmp_path, there, wanted):
@@ -113,6 +133,45 @@ class TestSynthesiser:
             open_instrument(file, 0)
         with pytest.raises(DataError, match=r"missing\.sf2 cannot be read"):
             open_instrument(tmp_path / "missing.sf2", 0)
+
+
+class TestSfz:
+    pytestmark = needs_sfizz
+
+    @pytest.mark.parametrize("silence_s", [0.0, 0.02])
+    def test_onsets_lie_where_the_labels_say(self, tmp_path, silence_s):
+        instrument = open_instrument(sfz(tmp_path, silence_s), 0)
+        assert instrument.name == "sine"
+        assert instrument.latency_s == pytest.approx(0.001 + 1.19 * silence_s, abs=0.0015)
+        for onset_s in (1.0, 2.2345):
+            audio = play(instrument, [Note(onset_s, onset_s + 0.5, 66, 90)])
+            assert heard_s(audio) == pytest.approx(onset_s, abs=0.002)
+
+    def test_pedal_tuning_and_velocity_are_played(self, tmp_path):
+        instrument = open_instrument(sfz(tmp_path), 0)
+        key = [Note(0.5, 0.8, 60, 90)]
+        assert level(play(instrument, key), 1.2, 1.9) < 1e-4
+        pedalled = play(instrument, key, [PedalSpan(0.6, 2.0, 64)])
+        assert level(pedalled, 1.2, 1.9) == pytest.approx(level(pedalled, 0.6, 0.8), rel=0.1)
+        tuned = play(instrument, [Note(0.0, 3.0, 69, 127)], detune_cents=-20.0)
+        assert 1200 * np.log2(pitch_hz(tuned) / 440.0) == pytest.approx(-20.0, abs=0.2)
+        softer = play(instrument, [Note(0.0, 3.0, 69, 64)])
+        assert level(softer, 1, 2) / level(tuned, 1, 2) == pytest.approx((64 / 127) ** 2, rel=0.02)
+
+    def test_what_cannot_be_played_is_named(self, tmp_path):
+        bad = tmp_path / "bad.sfz"
+        bad.write_text("no SFZ at all")
+        with pytest.raises(DataError, match=r"sfizz cannot play .*bad\.sfz: Parse error"):
+            open_instrument(bad, 0)
+        bad.write_text("<region> sample=missing.wav")
+        with pytest.raises(DataError, match="or the samples that it names makes no sound"):
+            open_instrument(bad, 0)
+
+
+def test_without_sfizz_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr(rendering_players, "_sfizz", lambda: None)
+    with pytest.raises(UsageError, match="pip install pysfizz"):
+        synthesise(b"", Instrument(tmp_path / "x.sfz", 0, "", 0.0), RATE_HZ)
 
 
 def test_without_fluidsynth_it_says_what_to_install(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""``amt pack render``: labelled recordings from MIDI files and SoundFonts."""
+"""``amt pack render``: labelled recordings from MIDI files and sampled instruments."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def render(
         list[Path],
         typer.Option(
             metavar="FILE",
-            help="A SoundFont (sf2, sf3); may be repeated, and each recording takes one.",
+            help="A SoundFont (sf2, sf3) or SFZ instrument; may be repeated, and each "
+            "recording takes one.",
             rich_help_panel=_SOUND,
         ),
     ],
@@ -59,7 +60,7 @@ def render(
         typer.Option(
             min=1,
             metavar="N",
-            help="Recordings of each MIDI file, by different SoundFonts and programs.",
+            help="Recordings of each MIDI file, by different instruments.",
             rich_help_panel=_SOUND,
         ),
     ] = 1,
@@ -119,9 +120,11 @@ def render(
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
 ) -> None:
-    """Render MIDI files with SoundFonts: recordings whose labels are exact. Needs fluidsynth.
+    """Render MIDI files with sampled instruments: recordings whose labels are exact.
 
-    Each performance is played with its sustain pedal by one of the SoundFonts, up to 20 cents
+    SoundFonts need the program fluidsynth, SFZ needs sfizz_render (pip install pysfizz).
+
+    Each performance is played with its sustain pedal by one of the instruments, up to 20 cents
     out of tune, at a level of its own, in a room with noise: all drawn from the seed.
 
     A folder of MIDI files is taken for one composition, and is never divided among splits.
@@ -165,9 +168,14 @@ def _find(
 
 
 def _open(soundfonts: list[Path], programs: list[int]) -> list[Instrument]:
+    from amtcli.datasets.rendering_players import is_sfz
     from amtcli.datasets.rendering_synthesiser import open_instrument
 
-    return [open_instrument(file, number) for file in soundfonts for number in programs]
+    return [
+        open_instrument(file, number)
+        for file in soundfonts
+        for number in (programs[:1] if is_sfz(file) else programs)
+    ]
 
 
 def _carry_out(

@@ -223,7 +223,7 @@ def _recipe(
         "soundfont": [instrument.soundfont.name, instrument.sha256],
         "program": instrument.program,
         "latency_s": instrument.latency_s,
-        "synthesiser": synthesiser_version(),
+        "synthesiser": synthesiser_version(instrument),
         "sample_rate_hz": options.sample_rate_hz,
         "seed": options.seed,
         "longest_s": options.longest_s,
@@ -302,6 +302,6 @@ def _play(
         audio = options.alter(audio, options.sample_rate_hz, rng)
     peak = float(np.max(np.abs(audio), initial=0.0))
     if peak == 0.0:
-        raise DataError(f"{instrument.name} made no sound; try another SoundFont or --program")
+        raise DataError(f"{instrument.name} made no sound; try another instrument or --program")
     wanted = 10.0 ** (float(rng.uniform(*_PEAK_DBFS)) / 20.0)
     return audio * np.float32(wanted / peak), labels
