@@ -22,7 +22,7 @@ from data_sets import (
 from typer.testing import CliRunner
 
 from amtcli.cli import app
-from amtcli.datasets.features import features_key
+from amtcli.datasets.features import features_key, read_features
 from amtcli.datasets.pack import open_pack
 from amtcli.tables import read_toml
 from amtcli.training.recipe import find_recipe
@@ -116,7 +116,7 @@ def test_features_of_a_recipe(tmp_path):
     assert result.exit_code == 0, result.output
     key = features_key(read_toml(find_recipe("onsets-and-frames"))["front_end"])
     (recording,) = open_pack(tmp_path / "pack").recordings
-    assert recording.read_features(key, 0, 7).shape == (7, 229)
+    assert read_features(recording, key, 0, 7).shape == (7, 229)
 
 
 def test_a_full_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch):

@@ -5,7 +5,12 @@ import pytest
 import torch
 from data_sets import irregular, make_pairs, sound, write_audio, write_midi
 
-from amtcli.datasets.features import cache_features, features_bytes, features_key
+from amtcli.datasets.features import (
+    cache_features,
+    features_bytes,
+    features_key,
+    read_features,
+)
 from amtcli.datasets.pack import open_pack
 from amtcli.datasets.packing import PackOptions, pack
 from amtcli.datasets.pairs import find_pairs
@@ -80,11 +85,11 @@ def test_features_are_those_of_any_window(packed):
     front_end = LogMel(settings(MEL, LogMelConfig))
     window = long.read_audio(1400 * 320, 200 * 320)
     expected = front_end([torch.from_numpy(window)[None]])[0].numpy()
-    read = long.read_features(key, 1404, 190)  # from the first piece into the second
+    read = read_features(long, key, 1404, 190)  # from the first piece into the second
     assert read.shape == (190, 40)
     assert read.dtype == np.float32
     assert read == pytest.approx(expected[4:194], abs=1e-4)
-    assert short.read_features(key, 0, 3).shape == (3, 40)
+    assert read_features(short, key, 0, 3).shape == (3, 40)
 
 
 def test_frames_outside_are_those_of_silence(packed):
@@ -92,11 +97,11 @@ def test_frames_outside_are_those_of_silence(packed):
     recording = packed.recordings[1]
     n_frames = recording.n_samples // 320 + 1
     silence = np.full(40, np.log(1e-5), np.float32)
-    read = recording.read_features(key, -2, n_frames + 7)
+    read = read_features(recording, key, -2, n_frames + 7)
     assert read[:2] == pytest.approx(np.tile(silence, (2, 1)), abs=1e-4)
     assert read[2 + n_frames :] == pytest.approx(np.tile(silence, (5, 1)), abs=1e-4)
-    assert np.array_equal(read[2 : 2 + n_frames], recording.read_features(key, 0, n_frames))
-    assert recording.read_features(key, 5000, 2) == pytest.approx(
+    assert np.array_equal(read[2 : 2 + n_frames], read_features(recording, key, 0, n_frames))
+    assert read_features(recording, key, 5000, 2) == pytest.approx(
         np.tile(silence, (2, 1)), abs=1e-4
     )
 
@@ -106,7 +111,7 @@ def test_the_axis_of_frames_is_the_front_ends_own(packed):
     window = packed.recordings[0].read_audio(200 * 320, 400 * 320)
     front_end = Cqt(settings(CQT, CqtConfig)).train()
     expected = front_end([torch.from_numpy(window)[None]])[0].numpy()
-    read = packed.recordings[0].read_features(key, 300, 200)
+    read = read_features(packed.recordings[0], key, 300, 200)
     assert read.shape == (2, 200, 24)
     assert read == pytest.approx(expected[:, 100:300], abs=1e-3)
 
@@ -121,7 +126,7 @@ def test_features_are_there_or_not(packed):
     key = features_key(MEL)
     assert not packed.has_features(key)
     with pytest.raises(DataError, match="run `amt pack` with --features again"):
-        packed.recordings[0].read_features(key, 0, 1)
+        read_features(packed.recordings[0], key, 0, 1)
     n_bytes = features_bytes(packed, MEL)
     cache_features(packed, MEL)
     assert packed.has_features(key)

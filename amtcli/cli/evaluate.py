@@ -14,11 +14,13 @@ from amtcli.catalog import VELOCITY_MODEL
 from amtcli.cli.engines import EngineChoice, Precision
 from amtcli.cli.options import (
     ENGINE,
+    REPORT,
     Arithmetic,
     BatchSize,
     Device,
     Fast,
     Offline,
+    Quiet,
     check_device,
     parse_batch_size,
 )
@@ -37,7 +39,7 @@ from amtcli.cli.scoring import (
 from amtcli.cli.streams import say
 from amtcli.errors import UsageError
 
-_WHAT, _HOW, _REPORT = "What is compared", "Conventions", "Report"
+_WHAT, _HOW = "What is compared", "Conventions"
 
 
 class Missing(str, Enum):
@@ -210,7 +212,7 @@ def evaluate(
             metavar="FILE",
             help="Write settings, versions, aggregate and per_file (- for standard output).",
             show_default=False,
-            rich_help_panel=_REPORT,
+            rich_help_panel=REPORT,
         ),
     ] = None,
     csv: Annotated[
@@ -219,7 +221,7 @@ def evaluate(
             metavar="FILE",
             help="Write one row per piece.",
             show_default=False,
-            rich_help_panel=_REPORT,
+            rich_help_panel=REPORT,
         ),
     ] = None,
     plain: Annotated[
@@ -227,7 +229,7 @@ def evaluate(
         typer.Option(
             "--plain",
             help="Print one tab-separated row per piece instead of tables.",
-            rich_help_panel=_REPORT,
+            rich_help_panel=REPORT,
         ),
     ] = False,
     errors: Annotated[
@@ -236,7 +238,7 @@ def evaluate(
             metavar="FILE",
             help="Write a CSV of missed, extra, octave and doubled notes with their times.",
             show_default=False,
-            rich_help_panel=_REPORT,
+            rich_help_panel=REPORT,
         ),
     ] = None,
     plot: Annotated[
@@ -245,7 +247,7 @@ def evaluate(
             metavar="FOLDER",
             help="Draw each piece: piano roll, velocities, deviations (PNG and PDF).",
             show_default=False,
-            rich_help_panel=_REPORT,
+            rich_help_panel=REPORT,
         ),
     ] = None,
     fail_under: Annotated[
@@ -254,7 +256,7 @@ def evaluate(
             metavar="SCORE=MIN",
             help="Exit with 1 if the mean of a score is below, such as onset_f1=0.95.",
             show_default=False,
-            rich_help_panel=_REPORT,
+            rich_help_panel=REPORT,
         ),
     ] = None,
     jobs: Annotated[
@@ -266,13 +268,10 @@ def evaluate(
             metavar="N",
             help="Processes that score at once. Without it: one per core.",
             show_default=False,
-            rich_help_panel=_REPORT,
+            rich_help_panel=REPORT,
         ),
     ] = None,
-    quiet: Annotated[
-        bool,
-        typer.Option("-q", "--quiet", help="Only errors.", rich_help_panel=_REPORT),
-    ] = False,
+    quiet: Quiet = False,
     model: Annotated[
         str | None,
         typer.Option(

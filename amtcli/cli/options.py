@@ -10,7 +10,7 @@ import typer
 from amtcli.cli.engines import Precision
 from amtcli.errors import UsageError
 
-ENGINE = "Model and engine"
+IN_OUT, ENGINE, REPORT = "Input/output", "Model and engine", "Report"
 
 _DEVICE_PATTERN = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
@@ -53,6 +53,17 @@ Fast = Annotated[
         rich_help_panel=ENGINE,
     ),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "-n",
+        "--dry-run",
+        help="Print what would be done (tab-separated into a pipe) and do nothing.",
+        rich_help_panel=IN_OUT,
+    ),
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.", rich_help_panel=REPORT)]
+OnlyErrors = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")]
 
 
 def check_device(name: str) -> str:

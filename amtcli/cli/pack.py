@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from amtcli.cli import packing, render
+from amtcli.cli.options import OnlyErrors
 from amtcli.cli.packing import PackChoice
 
 app = typer.Typer(
@@ -74,7 +75,6 @@ _KeepSuspect = Annotated[
         rich_help_panel=_CHECKS,
     ),
 ]
-_Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")]
 _SplitOf = Annotated[
     Split, typer.Option("--split", help="What recordings are for.", rich_help_panel=_SPLITS)
 ]
@@ -99,7 +99,7 @@ def maestro(
     features: _Features = None,
     max_lag: _MaxLag = 0.1,
     keep_suspect: _KeepSuspect = False,
-    quiet: _Quiet = False,
+    quiet: OnlyErrors = False,
 ) -> None:
     """Pack MAESTRO, version 1, 2 or 3, with its own splits.
 
@@ -151,7 +151,7 @@ def maps(
     features: _Features = None,
     max_lag: _MaxLag = 0.1,
     keep_suspect: _KeepSuspect = False,
-    quiet: _Quiet = False,
+    quiet: OnlyErrors = False,
 ) -> None:
     """Pack MAPS: the Disklavier's recordings (ENSTDk) are the test, the others train.
 
@@ -186,7 +186,7 @@ def smd(
     features: _Features = None,
     max_lag: _MaxLag = 0.1,
     keep_suspect: _KeepSuspect = False,
-    quiet: _Quiet = False,
+    quiet: OnlyErrors = False,
 ) -> None:
     """Pack the Saarland Music Data: audio and MIDI in one folder or several. All are for testing.
 
@@ -226,7 +226,7 @@ def mazurka(
     jobs: _Jobs = None,
     features: _Features = None,
     keep_suspect: _KeepSuspect = False,
-    quiet: _Quiet = False,
+    quiet: OnlyErrors = False,
 ) -> None:
     """Pack MazurkaBL: beats, downbeats and dynamics of Chopin's mazurkas, with your audio.
 
@@ -257,7 +257,7 @@ def pairs(
     features: _Features = None,
     max_lag: _MaxLag = 0.1,
     keep_suspect: _KeepSuspect = False,
-    quiet: _Quiet = False,
+    quiet: OnlyErrors = False,
 ) -> None:
     """Pack any folder: audio, each with a .mid, .midi or .tsv of the same name.
 
@@ -282,7 +282,7 @@ app.command()(render.render)
 def verify(
     pack: Annotated[Path, typer.Argument(metavar="PACK", help="The pack's folder.")],
     jobs: _Jobs = None,
-    quiet: _Quiet = False,
+    quiet: OnlyErrors = False,
 ) -> None:
     """Read a whole pack and compare every recording with its hash. Exit code 1: some differ."""
     _leave(packing.verify(pack, jobs, quiet))

@@ -11,11 +11,15 @@ from amtcli.catalog import VELOCITY_MODEL
 from amtcli.cli.engines import EngineChoice, Precision, open_reader
 from amtcli.cli.options import (
     ENGINE,
+    IN_OUT,
+    REPORT,
     Arithmetic,
     BatchSize,
     Device,
+    DryRun,
     Fast,
     Offline,
+    Quiet,
     check_device,
     parse_batch_size,
 )
@@ -32,7 +36,7 @@ from amtcli.cli.refining import (
 from amtcli.cli.streams import check_stdout
 from amtcli.errors import UsageError
 
-_IN_OUT, _TIME, _MUSICAL, _REPORT = "Input/output", "Where the score lies", "Musical", "Report"
+_TIME, _MUSICAL = "Where the score lies", "Musical"
 
 
 def refine_velocity(
@@ -60,7 +64,7 @@ def refine_velocity(
             metavar="OUT",
             help="A file, a folder, or - for standard output. Without it: SCORE.refined.mid.",
             show_default=False,
-            rich_help_panel=_IN_OUT,
+            rich_help_panel=IN_OUT,
         ),
     ] = None,
     skip_existing: Annotated[
@@ -68,7 +72,7 @@ def refine_velocity(
         typer.Option(
             "--skip-existing",
             help="Leave scores alone whose result is there.",
-            rich_help_panel=_IN_OUT,
+            rich_help_panel=IN_OUT,
         ),
     ] = False,
     overwrite: Annotated[
@@ -76,18 +80,10 @@ def refine_velocity(
         typer.Option(
             "--overwrite",
             help="Replace results. Without either flag, results that exist are refused.",
-            rich_help_panel=_IN_OUT,
+            rich_help_panel=IN_OUT,
         ),
     ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "-n",
-            "--dry-run",
-            help="Print what would be done (tab-separated into a pipe) and do nothing.",
-            rich_help_panel=_IN_OUT,
-        ),
-    ] = False,
+    dry_run: DryRun = False,
     align: Annotated[
         bool,
         typer.Option(
@@ -130,7 +126,7 @@ def refine_velocity(
             metavar="FILE",
             help="Write each note's old and new velocity to a .csv or .json file.",
             show_default=False,
-            rich_help_panel=_REPORT,
+            rich_help_panel=REPORT,
         ),
     ] = None,
     plot: Annotated[
@@ -139,15 +135,13 @@ def refine_velocity(
             metavar="FOLDER",
             help="Draw velocities before and after (PNG and PDF).",
             show_default=False,
-            rich_help_panel=_REPORT,
+            rich_help_panel=REPORT,
         ),
     ] = None,
-    quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="Only errors.", rich_help_panel=_REPORT)
-    ] = False,
+    quiet: Quiet = False,
     verbose: Annotated[
         bool,
-        typer.Option("-v", "--verbose", help="One line per score.", rich_help_panel=_REPORT),
+        typer.Option("-v", "--verbose", help="One line per score.", rich_help_panel=REPORT),
     ] = False,
     model: Annotated[
         str,

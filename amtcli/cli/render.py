@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from amtcli.cli.options import OnlyErrors
 from amtcli.cli.packing import n_cores
 from amtcli.cli.streams import say
 from amtcli.cli.work_bar import WorkBar, in_words
@@ -118,7 +119,7 @@ def render(
             show_default=False,
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
+    quiet: OnlyErrors = False,
 ) -> None:
     """Render MIDI files with sampled instruments: recordings whose labels are exact.
 

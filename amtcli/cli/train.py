@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from amtcli.cli.options import OnlyErrors
 from amtcli.cli.streams import check_stdout, printable
 from amtcli.errors import UsageError
 
@@ -155,7 +156,7 @@ def train(
             rich_help_panel=_TUNING,
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
+    quiet: OnlyErrors = False,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="One line per validation, no bar.")
     ] = False,

@@ -14,11 +14,15 @@ from amtcli.cli.engines import EngineChoice, Precision, open_engine
 from amtcli.cli.live import LiveOptions, check_flags, transcribe_live
 from amtcli.cli.options import (
     ENGINE,
+    IN_OUT,
+    REPORT,
     Arithmetic,
     BatchSize,
     Device,
+    DryRun,
     Fast,
     Offline,
+    Quiet,
     check_device,
     parse_batch_size,
 )
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
     from amtcli.outputs import Existing, OutputOptions
     from amtcli.plan import Plan
 
-_IN_OUT, _MUSICAL, _LIVE, _REPORT = "Input/output", "Musical", "Live", "Report"
+_MUSICAL, _LIVE = "Musical", "Live"
 _TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
@@ -70,7 +74,7 @@ def transcribe(
             help="A file, a folder, or - for standard output. Without it: STEM.mid beside each "
             "recording; from standard input, on to a pipe.",
             show_default=False,
-            rich_help_panel=_IN_OUT,
+            rich_help_panel=IN_OUT,
         ),
     ] = None,
     recursive: Annotated[
@@ -79,7 +83,7 @@ def transcribe(
             "-r",
             "--recursive",
             help="Search folders in folders, and keep the folders of the inputs below OUT.",
-            rich_help_panel=_IN_OUT,
+            rich_help_panel=IN_OUT,
         ),
     ] = False,
     formats: Annotated[
@@ -90,7 +94,7 @@ def transcribe(
             help="mid, json, csv, jsonl; several with commas. Without it: what the suffix of OUT "
             "says, else mid.",
             show_default=False,
-            rich_help_panel=_IN_OUT,
+            rich_help_panel=IN_OUT,
         ),
     ] = None,
     skip_existing: Annotated[
@@ -98,7 +102,7 @@ def transcribe(
         typer.Option(
             "--skip-existing",
             help="Leave recordings alone whose outputs are all there.",
-            rich_help_panel=_IN_OUT,
+            rich_help_panel=IN_OUT,
         ),
     ] = False,
     overwrite: Annotated[
@@ -106,7 +110,7 @@ def transcribe(
         typer.Option(
             "--overwrite",
             help="Replace outputs. Without either flag, outputs that exist are refused.",
-            rich_help_panel=_IN_OUT,
+            rich_help_panel=IN_OUT,
         ),
     ] = False,
     stdin_name: Annotated[
@@ -114,18 +118,10 @@ def transcribe(
         typer.Option(
             metavar="NAME",
             help="What to call the recording on standard input.",
-            rich_help_panel=_IN_OUT,
+            rich_help_panel=IN_OUT,
         ),
     ] = "stdin",
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "-n",
-            "--dry-run",
-            help="Print what would be done (tab-separated into a pipe) and do nothing.",
-            rich_help_panel=_IN_OUT,
-        ),
-    ] = False,
+    dry_run: DryRun = False,
     model: Annotated[
         str,
         typer.Option(
@@ -203,12 +199,10 @@ def transcribe(
             help="Write one JSON record per recording: outputs, errors, timings (- for standard "
             "output).",
             show_default=False,
-            rich_help_panel=_REPORT,
+            rich_help_panel=REPORT,
         ),
     ] = None,
-    quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="Only errors.", rich_help_panel=_REPORT)
-    ] = False,
+    quiet: Quiet = False,
     verbose: Annotated[
         int,
         typer.Option(
@@ -218,7 +212,7 @@ def transcribe(
             metavar="",
             help="One line per recording; -vv adds where the time went.",
             show_default=False,
-            rich_help_panel=_REPORT,
+            rich_help_panel=REPORT,
         ),
     ] = 0,
 ) -> None:

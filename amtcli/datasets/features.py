@@ -94,8 +94,15 @@ def cache_features(
     return key
 
 
-def read_features(file: Path, key: str, start_frame: int, n_frames: int) -> NDArray[np.float32]:
-    """Read frames from ``start_frame`` on, those of silence outside. Raises DataError."""
+def read_features(
+    recording: PackedRecording, key: str, start_frame: int, n_frames: int
+) -> NDArray[np.float32]:
+    """Read what a front-end made of a recording, in its own layout without the batch.
+
+    Frame n is at ``n * hop_samples / sample_rate_hz``; frames outside the recording are those of
+    silence. Raises DataError when that front-end was not packed.
+    """
+    file = recording.features_file(key)
     try:
         held = np.load(file, mmap_mode="r")
         folder = next(parent for parent in file.parents if parent.name == key)

@@ -125,16 +125,6 @@ class PackedRecording:
         folder = self.file.parents[len(Path(self.name).parts)]
         return features_folder(folder, key) / f"{self.name}-{self.sha256[:12]}.npy"
 
-    def read_features(self, key: str, start_frame: int, n_frames: int) -> NDArray[np.float32]:
-        """Read what a front-end makes of the recording, in its own layout without the batch.
-
-        Frame n is at ``n * hop_samples / sample_rate_hz``; frames outside the recording are
-        those of silence. Raises DataError when that front-end was not packed.
-        """
-        from amtcli.datasets.features import read_features
-
-        return read_features(self.features_file(key), key, start_frame, n_frames)
-
 
 @dataclass(frozen=True)
 class Pack:

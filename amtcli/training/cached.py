@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from amtcli.datasets.features import features_key
+from amtcli.datasets.features import features_key, read_features
 from amtcli.datasets.pack import PackedRecording
 from amtcli.errors import UsageError
 from amtcli.front_ends.front_end import FrontEnd
@@ -26,7 +26,8 @@ class CachedFeatures:
 
     def read(self, recording: PackedRecording, start_samples: int) -> NDArray[np.float32]:
         """Read one window in the front-end's layout; at its ends it hears what lies beyond."""
-        return recording.read_features(self.key, start_samples // self.hop_samples, self.n_frames)
+        start_frame = start_samples // self.hop_samples
+        return read_features(recording, self.key, start_frame, self.n_frames)
 
 
 def find_cached(
