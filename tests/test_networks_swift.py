@@ -8,6 +8,7 @@ import torch
 
 from amtcli.networks import swift
 from amtcli.networks.swift import HEADS, PEDAL_HEADS, Lookahead, Swift, SwiftConfig
+from amtcli.training.initial import grow
 
 SMALL = SwiftConfig(
     n_spectra=2,
@@ -38,6 +39,22 @@ def network(config=SMALL):
         torch.nn.init.normal_(output.weight, std=0.1)
     torch.nn.init.normal_(built.bin_offset)
     return built.eval()
+
+
+def test_a_larger_network_says_the_same_as_the_one_it_grew_from():
+    small = network()
+    more = replace(SMALL, n_channels=11, mix_width=16, pedal_width=9, dilations=(1, 2, 4, 1))
+    torch.manual_seed(1)
+    large = Swift(more).eval()
+    large.load_state_dict(grow(small.state_dict(), large.state_dict()))
+    with torch.no_grad():
+        wanted, found = small(features()), large(features())
+    for head in (*HEADS, *PEDAL_HEADS, "level"):
+        np.testing.assert_allclose(found[head], wanted[head], rtol=0, atol=1e-5)
+    # What is new must learn: nothing that leads to it is dead on both sides.
+    sum(part.square().mean() for part in large.train()(features(batch=2)).values()).backward()
+    assert large.heads.weight.grad[:, 8:].abs().max() > 0
+    assert large.blocks[3].merge.norm.weight.grad.abs().max() > 0
 
 
 def features(n_frames=60, batch=1):

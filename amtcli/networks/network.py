@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 
 class Network(nn.Module, ABC):
-    """A network as the engine uses it."""
+    """A network as the engine uses it.
+
+    can_grow: a wider or deeper one says the same once it has the weights of a smaller one and
+        zeros where these meet what is new (see ``training.initial``).
+    """
+
+    can_grow: ClassVar[bool] = False
 
     @abstractmethod
     def prepare(self, precision: str) -> None:

@@ -298,6 +298,8 @@ class PedalHead(nn.Module):
 class Swift(Network):
     """Features (B, T, bins, spectra) to what ``PeaksDecoder`` reads."""
 
+    can_grow = True  # n_channels, dilations and widths: residual ways start at zero
+
     def __init__(self, config: SwiftConfig) -> None:
         super().__init__()
         lookahead = Lookahead(config.max_lookahead_frames)

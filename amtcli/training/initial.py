@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 from amtcli.errors import ModelError
 from amtcli.model_folder import load_model, misfits
@@ -13,20 +16,48 @@ from amtcli.networks.network import Network
 def load_initial_weights(network: Network, folder: Path) -> str:
     """Give ``network`` the weights and batch statistics of a model's network, all of them.
 
-    The model's front-end may be another: how far it looks ahead has no tensors. Returns the
-    model's name and version. Raises ModelError that names the tensors where they do not fit.
+    The model's front-end may be another: how far it looks ahead has no tensors. A network that
+    can grow may be wider or deeper than the model's. Returns the model's name and version.
+    Raises ModelError that names the tensors where they do not fit.
     """
     model = load_model(folder)
     wanted = dataclasses.replace(model, network=network)
-    tensors = {
-        f"{part}.{name}": tensor
-        for part, module in (("front_end", model.front_end), ("network", model.network))
-        for name, tensor in module.state_dict().items()
-    }
+    weights: Mapping[str, Tensor] = model.network.state_dict()
+    if network.can_grow:
+        weights = grow(weights, network.state_dict())
+    states = (("front_end", model.front_end.state_dict()), ("network", weights))
+    tensors = {f"{part}.{name}": state[name] for part, state in states for name in state}
     if problems := misfits(wanted, tensors):
         raise ModelError(
             f"--init: {model.model_id} does not fit the network of the recipe: {problems}; take "
             "its recipe, or another model"
         )
-    network.load_state_dict(model.network.state_dict())
+    network.load_state_dict(weights)
     return model.model_id
+
+
+def grow(weights: Mapping[str, Tensor], larger: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put the weights of a network into the freshly initialised ones of a larger one.
+
+    What was there takes nothing from what is new (Chen, Goodfellow and Shlens, "Net2Net", ICLR
+    2016, sets out from the same function, too); all else keeps its initial values. Tensors that
+    cannot hold the smaller ones are not touched.
+    """
+    return {
+        **weights,
+        **{
+            name: _grown(weights[name], new) if name in weights else new
+            for name, new in larger.items()
+        },
+    }
+
+
+def _grown(old: Tensor, new: Tensor) -> Tensor:
+    fits = old.dim() == new.dim() and all(a <= b for a, b in zip(old.shape, new.shape, strict=True))
+    if old.shape == new.shape or not fits:
+        return old
+    grown = new.clone()
+    if old.dim() > 1:
+        grown[: len(old)] = 0.0
+    grown[tuple(slice(size) for size in old.shape)] = old
+    return grown
