@@ -7,7 +7,7 @@ import pytest
 import torch
 import toy_training as toy
 
-from amtcli.datasets.features import cache_features
+from amtcli.datasets.features import cache_features, features_key
 from amtcli.errors import UsageError
 from amtcli.training.batches import WindowMaker
 from amtcli.training.cached import CachedFeatures, find_cached
@@ -84,7 +84,8 @@ def test_what_cannot_be_used_is_refused(tmp_path, pack):
     with pytest.raises(UsageError, match=r"pack of piece0 has none .* --features .*toy\.toml"):
         find_cached(recipe, front_end, recordings)
     cache_features(pack, recipe.front_end)
-    assert isinstance(find_cached(recipe, front_end, recordings), CachedFeatures)
+    found = find_cached(recipe, front_end, recordings)
+    assert found == CachedFeatures(features_key(recipe.front_end), 20, 400 // 20 + 1)
     with pytest.raises(UsageError, match=r"sampling\.grid_samples must be whole frames of 20"):
         find_cached(recipe_with(tmp_path, "sampling.grid_samples=1"), front_end, recordings)
     altered = dataclasses.replace(recipe, augmentation={"gain": {}})
