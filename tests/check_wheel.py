@@ -14,7 +14,10 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHIPPED_FILES = {
-    "swift": ("model.toml", "weights.safetensors", "README.md", "first.toml", "recipe.toml"),
+    "swift": (
+        *("model.toml", "weights.safetensors", "README.md"),
+        *("first.toml", "second.toml", "recipe.toml"),
+    ),
     "swift-live": ("model.toml", "weights.safetensors", "README.md", "recipe.toml"),
     "velocity-swift": ("model.toml", "weights.safetensors", "README.md", "recipe.toml"),
 }
