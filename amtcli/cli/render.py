@@ -130,8 +130,9 @@ def render(
 
     A folder of MIDI files is taken for one composition, and is never divided among splits.
 
-    The same command makes the same pack, and goes on where it was interrupted. Exit code 1: some
-    files are left out, each with the reason; the others are packed.
+    The same command makes the same pack (with SFZ only nearly: sfizz does not play twice alike),
+    and goes on where it was interrupted. Exit code 1: some files are left out, each with the
+    reason; the others are packed.
 
     Example: amt pack render asap/ --soundfont FluidR3_GM.sf2 --soundfont TimGM6mb.sf2 -o PACK
     """

@@ -11,7 +11,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +22,10 @@ from numpy.typing import NDArray
 
 from amtcli.audio import open_audio
 from amtcli.errors import DataError, UsageError
+
+# At 16 kHz a player would fold the treble of its samples back into the music; none has a filter
+# for that, and the resampler has.
+SYNTHESIS_RATE_HZ = 44_100
 
 _MOST_VOICES = 1024  # with the pedal down a piano has more strings sounding than the usual 256
 _MOST_SFZ_VOICES = 256  # all that sfizz has
@@ -35,7 +40,7 @@ def is_sfz(file: Path) -> bool:
 
 
 def play_soundfont(
-    midi: bytes, soundfont: Path, program: int, synthesis_rate_hz: int, sample_rate_hz: int
+    midi: bytes, soundfont: Path, program: int, sample_rate_hz: int
 ) -> NDArray[np.float32]:
     """Play a MIDI file on a program (0-127) of a SoundFont; mono (n,) at ``sample_rate_hz``.
 
@@ -47,29 +52,21 @@ def play_soundfont(
             "rendering needs the program fluidsynth; install it (apt install fluidsynth, "
             "brew install fluid-synth)"
         )
-
-    def command(score: Path, sound: Path) -> list[str]:
-        options = _fluidsynth_options(sound, synthesis_rate_hz)
-        return [player, *options, str(soundfont), str(score)]
-
-    def problem(said: str) -> str | None:
+    with _files(midi) as (score, sound):
+        done = _run([player, *_fluidsynth_options(sound), str(soundfont), str(score)])
         # FluidSynth ends with 0 in these cases, too, and plays on what it has.
-        if _SUBSTITUTED in said:
-            return f"{soundfont} has no program {program}; choose another one"
-        if "error" not in said:
-            return None
-        reason = next(line for line in said.splitlines() if "error" in line)
-        return f"fluidsynth cannot play {soundfont}: {reason.strip()}"
-
-    return _play(midi, command, problem, f"fluidsynth cannot play {soundfont}", sample_rate_hz)
+        if _SUBSTITUTED in done.stderr:
+            raise DataError(f"{soundfont} has no program {program}; choose another one")
+        if done.returncode or "error" in done.stderr or not sound.exists():
+            reason = next((x for x in done.stderr.splitlines() if "error" in x), done.stderr)
+            raise DataError(f"fluidsynth cannot play {soundfont}: {reason.strip()}")
+        return _read(sound, sample_rate_hz)
 
 
-def play_sfz(
-    midi: bytes, sfz: Path, synthesis_rate_hz: int, sample_rate_hz: int
-) -> NDArray[np.float32]:
+def play_sfz(midi: bytes, sfz: Path, sample_rate_hz: int) -> NDArray[np.float32]:
     """Play a MIDI file on an SFZ instrument; mono (n,) at ``sample_rate_hz``, from 16 bits.
 
-    Raises UsageError without sfizz, DataError when it fails.
+    Two runs are not quite alike. Raises UsageError without sfizz, DataError when it fails.
     """
     player = _sfizz()
     if player is None:
@@ -77,19 +74,20 @@ def play_sfz(
             "rendering with SFZ needs the program sfizz_render; install sfizz, or what brings it "
             f"along: pip install {_SFIZZ_PACKAGE}"
         )
-
-    def command(score: Path, sound: Path) -> list[str]:
+    with _files(midi) as (score, sound):
         settings = {
             "--sfz": sfz.resolve(),
             "--midi": score,
             "--wav": sound,
-            "--samplerate": synthesis_rate_hz,
+            "--samplerate": SYNTHESIS_RATE_HZ,
             "--quality": _SFZ_QUALITY,
             "--polyphony": _MOST_SFZ_VOICES,
         }
-        return [player, *(str(part) for setting in settings.items() for part in setting)]
-
-    return _play(midi, command, lambda _: None, f"sfizz cannot play {sfz}", sample_rate_hz)
+        done = _run([player, *(str(part) for setting in settings.items() for part in setting)])
+        if done.returncode or not sound.exists():
+            said = (done.stderr or done.stdout).strip() or f"it ended with {done.returncode}"
+            raise DataError(f"sfizz cannot play {sfz}: {said.splitlines()[0]}")
+        return _read(sound, sample_rate_hz)
 
 
 @lru_cache(maxsize=1)
@@ -98,8 +96,7 @@ def soundfont_player_version() -> str:
     player = shutil.which("fluidsynth")
     if player is None:
         return ""
-    done = subprocess.run([player, "--version"], capture_output=True, text=True)
-    return next(iter(done.stdout.splitlines()), "").strip()
+    return next(iter(_run([player, "--version"]).stdout.splitlines()), "").strip()
 
 
 def sfizz_version() -> str:
@@ -119,33 +116,25 @@ def _sfizz() -> str | None:
     return shutil.which(Path(package.origin).parents[1] / "bin" / "sfizz_render")
 
 
-def _play(
-    midi: bytes,
-    command: Callable[[Path, Path], list[str]],
-    problem: Callable[[str], str | None],
-    failed: str,
-    sample_rate_hz: int,
-) -> NDArray[np.float32]:
-    """Run ``command`` on a MIDI file and a sound file, and read what it made.
-
-    ``problem`` looks for one in what the program said.
-    """
+@contextmanager
+def _files(midi: bytes) -> Iterator[tuple[Path, Path]]:
+    """Give a MIDI file and the name of a sound file, for as long as they are needed."""
     with tempfile.TemporaryDirectory(prefix="amt-render-") as folder:
-        score, sound = Path(folder) / "score.mid", Path(folder) / "sound.wav"
+        score = Path(folder) / "score.mid"
         score.write_bytes(midi)
-        done = subprocess.run(
-            command(score, sound), capture_output=True, text=True, errors="replace"
-        )
-        if found := problem(done.stderr):
-            raise DataError(found)
-        if done.returncode or not sound.exists():
-            said = (done.stderr or done.stdout).strip().splitlines()
-            raise DataError(f"{failed}: {said[0] if said else f'it ended with {done.returncode}'}")
-        with open_audio(sound, sample_rate_hz, mono=True) as stream:
-            return np.concatenate([np.reshape(block, -1) for block in stream])
+        yield score, Path(folder) / "sound.wav"
 
 
-def _fluidsynth_options(sound: Path, synthesis_rate_hz: int) -> list[str]:
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, errors="replace")
+
+
+def _read(sound: Path, sample_rate_hz: int) -> NDArray[np.float32]:
+    with open_audio(sound, sample_rate_hz, mono=True) as stream:
+        return np.concatenate([np.reshape(block, -1) for block in stream])
+
+
+def _fluidsynth_options(sound: Path) -> list[str]:
     settings = {
         "synth.reverb.active": 0,
         "synth.chorus.active": 0,
@@ -155,7 +144,7 @@ def _fluidsynth_options(sound: Path, synthesis_rate_hz: int) -> list[str]:
         "synth.lock-memory": 0,
         # Else it plays on with one of the system's when it cannot read the one that was given.
         "synth.default-soundfont": "",
-        "synth.sample-rate": synthesis_rate_hz,
+        "synth.sample-rate": SYNTHESIS_RATE_HZ,
         "audio.file.type": "wav",
         "audio.file.format": "float",
     }

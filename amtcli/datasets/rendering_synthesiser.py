@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amtcli.datasets.rendering_players import (
+    SYNTHESIS_RATE_HZ,
     is_sfz,
     play_sfz,
     play_soundfont,
@@ -26,9 +27,6 @@ from amtcli.errors import DataError
 from amtcli.midi import performance_to_midi_bytes
 from amtcli.notes import Note, Performance
 
-# At 16 kHz a player would fold the treble of its samples back into the music; none has a filter
-# for that, and the resampler has.
-_SYNTHESIS_RATE_HZ = 44_100
 _BEND_RANGE_CENTS = 200.0
 _BEND_STEPS = 8192
 
@@ -78,7 +76,7 @@ def open_instrument(soundfont: Path, program: int) -> Instrument:
         for i, pitch in enumerate(_PROBE_PITCHES, start=1)
     )
     instrument = Instrument(soundfont, program, _sha256(soundfont), 0.0)
-    audio = synthesise(playable_midi(Performance(notes), program), instrument, _SYNTHESIS_RATE_HZ)
+    audio = synthesise(playable_midi(Performance(notes), program), instrument, SYNTHESIS_RATE_HZ)
     delays_s = [_audible_after_s(audio, note) for note in notes]
     heard_s = [delay_s for delay_s in delays_s if delay_s is not None]
     if len(heard_s) < len(notes) / 2:
@@ -110,11 +108,9 @@ def synthesise(midi: bytes, instrument: Instrument, sample_rate_hz: int) -> NDAr
     Raises UsageError without the program that plays it, DataError when that fails.
     """
     if is_sfz(instrument.soundfont):
-        audio = play_sfz(midi, instrument.soundfont, _SYNTHESIS_RATE_HZ, sample_rate_hz)
+        audio = play_sfz(midi, instrument.soundfont, sample_rate_hz)
     else:
-        audio = play_soundfont(
-            midi, instrument.soundfont, instrument.program, _SYNTHESIS_RATE_HZ, sample_rate_hz
-        )
+        audio = play_soundfont(midi, instrument.soundfont, instrument.program, sample_rate_hz)
     return audio[round(instrument.latency_s * sample_rate_hz) :]
 
 
@@ -130,12 +126,12 @@ def _what(instrument: Instrument) -> str:
 
 
 def _audible_after_s(audio: NDArray[np.float32], note: Note) -> float | None:
-    start = round(note.onset_s * _SYNTHESIS_RATE_HZ)
-    heard = np.abs(audio[start : start + round(_PROBE_LENGTH_S * _SYNTHESIS_RATE_HZ)])
+    start = round(note.onset_s * SYNTHESIS_RATE_HZ)
+    heard = np.abs(audio[start : start + round(_PROBE_LENGTH_S * SYNTHESIS_RATE_HZ)])
     peak = np.max(heard, initial=0.0)
     if peak < _SILENCE:
         return None
-    return float(np.argmax(heard > _AUDIBLE * peak)) / _SYNTHESIS_RATE_HZ
+    return float(np.argmax(heard > _AUDIBLE * peak)) / SYNTHESIS_RATE_HZ
 
 
 def _sha256(path: Path) -> str:
