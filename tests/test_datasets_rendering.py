@@ -293,6 +293,37 @@ class TestRender:
         assert 11 <= len(pitches) <= 13 and np.all(np.diff(pitches) == 1)
         assert recording.duration_s < 5.0 + 0.5 + 2.1
 
+    def test_varied_recordings_have_the_labels_of_what_is_played(self, tmp_path, instrument):
+        write_midi(tmp_path / "midi/a.mid", melody(12))
+        data_set, labels = find_midi([tmp_path / "midi"]), {}
+        for name, varied in (("plain", False), ("varied", True)):
+            render(data_set, [instrument], tmp_path / name, RenderOptions(varied=varied))
+            recording = open_pack(tmp_path / name).recordings[0]
+            labels[name] = recording.read_labels().notes
+            audio = recording.read_audio(0, recording.n_samples)
+            assert heard_s(audio, 0.1) == pytest.approx(labels[name].onset_s[0], abs=0.02)
+            assert recording.duration_s == pytest.approx(
+                labels[name].sounding_end_s.max() + 2, abs=1e-3
+            )
+        steps_s = [np.diff(labels[name].onset_s)[0] for name in ("plain", "varied")]
+        assert steps_s[0] == pytest.approx(0.4, abs=0.002)
+        assert abs(steps_s[1] - 0.4) > 0.005
+
+    def test_a_table_of_notes_is_rendered_and_knows_no_pedal(self, tmp_path, instrument):
+        table = "onset\toffset\tnote\tvelocity\n0.5\t1.25\t60\t70\n2.0\t2.5\t64\t50\n"
+        (tmp_path / "labels").mkdir()
+        (tmp_path / "labels/a.tsv").write_text(table)
+        (tmp_path / "labels/b.tsv").write_text(table)
+        write_midi(tmp_path / "labels/b.mid", melody(3))  # says more than the table beside it
+        found = find_midi([tmp_path / "labels"])
+        assert [recording.audio.name for recording in found.recordings] == ["a.tsv", "b.mid"]
+        render(found, [instrument], tmp_path / "pack", RenderOptions())
+        of_table, of_midi = (r.read_labels() for r in open_pack(tmp_path / "pack").recordings)
+        assert of_table.pedals is None and of_midi.pedals is not None
+        assert of_table.notes.onset_s == pytest.approx([0.5, 2.0], abs=1e-3)
+        assert of_table.notes.sounding_end_s == pytest.approx([1.25, 2.5], abs=1e-3)
+        assert of_table.notes.velocity.tolist() == [70, 50]
+
 
 def read_bytes(folder):
     files = (path for path in folder.rglob("*") if path.is_file())

@@ -26,7 +26,11 @@ _SOUND, _SPLITS = "Sound", "Splits"
 def render(
     midi: Annotated[
         list[Path],
-        typer.Argument(metavar="MIDI...", help="MIDI files, and folders of them.", exists=True),
+        typer.Argument(
+            metavar="MIDI...",
+            help="MIDI files, tables of notes (.tsv), and folders of them.",
+            exists=True,
+        ),
     ],
     soundfont: Annotated[
         list[Path],
@@ -52,6 +56,15 @@ def render(
             rich_help_panel=_SOUND,
         ),
     ] = None,
+    varied: Annotated[
+        bool,
+        typer.Option(
+            "--varied",
+            help="Other tempos and dynamics, and stretches with octaves and quickly repeated "
+            "notes that nobody played.",
+            rich_help_panel=_SOUND,
+        ),
+    ] = False,
     dry: Annotated[
         bool,
         typer.Option("--dry", help="No room, equaliser or noise.", rich_help_panel=_SOUND),
@@ -144,6 +157,7 @@ def render(
         seed=seed,
         n_copies=copies,
         longest_s=max_duration,
+        varied=varied,
         alter=None if dry else place_somewhere,
         n_jobs=jobs or n_cores(),
     )

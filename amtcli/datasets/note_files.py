@@ -22,9 +22,17 @@ NOTE_SUFFIXES = MIDI_SUFFIXES | TABLE_SUFFIXES
 
 def read_note_labels(path: Path) -> Labels:
     """Read a MIDI file or a label table. Raises MidiError or DataError where that cannot be."""
-    if path.suffix.lower() in TABLE_SUFFIXES:
-        return labels_of_performance(read_table(path), knows_pedals=False)
-    return labels_of_performance(read_performance(path))
+    return labels_of_performance(read_notes(path), knows_pedals=not is_table(path))
+
+
+def read_notes(path: Path) -> Performance:
+    """Read a MIDI file or a label table. Raises MidiError or DataError where that cannot be."""
+    return read_table(path) if is_table(path) else read_performance(path)
+
+
+def is_table(path: Path) -> bool:
+    """Tell by the name whether it is a label table, which knows no pedals."""
+    return path.suffix.lower() in TABLE_SUFFIXES
 
 
 def read_table(path: Path) -> Performance:

@@ -1,4 +1,4 @@
-"""MIDI to labelled recordings: played by a synthesiser, placed in a room, packed.
+"""Notes to labelled recordings: played by a synthesiser, placed in a room, packed.
 
 All that is random about a recording follows from the seed and the recording's name: a pack that
 is rendered again, in another order or on another number of processes, has the same bytes, and so
@@ -22,6 +22,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from amtcli.datasets.labels import Labels, labels_of_performance
+from amtcli.datasets.note_files import is_table, read_notes
 from amtcli.datasets.pack import (
     Manifest,
     ManifestEntry,
@@ -37,6 +38,7 @@ from amtcli.datasets.rendering_synthesiser import (
     synthesise,
     synthesiser_version,
 )
+from amtcli.datasets.rendering_variation import vary
 from amtcli.datasets.source import DataSet, SourceRecording
 from amtcli.datasets.workers import map_unordered
 from amtcli.errors import AmtError, DataError
@@ -61,21 +63,23 @@ class RenderOptions:
     """How to render.
 
     ``alter`` adds what dry sound lacks, None leaves it dry. Where ``longest_s`` is given, a
-    random excerpt of a longer performance is rendered. Each MIDI file is rendered ``n_copies``
-    times, by different instruments as long as there are some.
+    random excerpt of a longer performance is rendered; with ``varied`` it is played otherwise
+    than it was (`vary`). Each file is rendered ``n_copies`` times, by different instruments as
+    long as there are some.
     """
 
     sample_rate_hz: int = 16_000
     seed: int = 0
     n_copies: int = 1
     longest_s: float | None = None
+    varied: bool = False
     alter: Alter | None = None
     n_jobs: int = 1
 
 
 @dataclass(frozen=True)
 class Take:
-    """One rendering of one MIDI file."""
+    """One rendering of one MIDI file or label table."""
 
     source: SourceRecording
     copy: int
@@ -93,7 +97,7 @@ def render(
     options: RenderOptions,
     on_rendered: Callable[[Packed], None] | None = None,
 ) -> Manifest:
-    """Render MIDI files into a pack, or go on doing so.
+    """Render MIDI files and label tables into a pack, or go on doing so.
 
     What cannot be rendered is listed in the manifest with the reason. ``on_rendered`` hears of
     each recording as it is done.
@@ -143,7 +147,7 @@ def _takes(data_set: DataSet, options: RenderOptions) -> list[Take]:
 
 def _duration_s(take: Take, options: RenderOptions) -> float:
     try:
-        notes = _performance(take.source.audio.read_bytes(), take, options).notes
+        notes = _performance(take, options).notes
     except (AmtError, OSError):
         return 0.0  # the reason is told when it is rendered
     return max(note.offset_s for note in notes) + _TAIL_S
@@ -164,8 +168,10 @@ def render_take(
         entry = _kept(file, recipe, take, instrument)
         if entry is not None:
             return Packed(take.name, entry, None)
-        performance = _performance(midi, take, options)
+        performance = _performance(take, options)
         audio, labels = _play(performance, instrument, _rng(take, options, "sound"), options)
+        if is_table(take.source.audio):
+            labels = replace(labels, pedals=None)
     except (AmtError, OSError) as error:
         return Packed(take.name, None, " ".join(str(error).split()))
     written = write_recording(
@@ -227,6 +233,7 @@ def _recipe(
         "sample_rate_hz": options.sample_rate_hz,
         "seed": options.seed,
         "longest_s": options.longest_s,
+        "varied": options.varied,
         "altered_by": getattr(options.alter, "__qualname__", None),
     }
 
@@ -265,8 +272,12 @@ def _entry(
     )
 
 
-def _performance(midi: bytes, take: Take, options: RenderOptions) -> Performance:
-    performance = read_performance(io.BytesIO(midi))
+def _performance(take: Take, options: RenderOptions) -> Performance:
+    performance = _excerpt(read_notes(take.source.audio), take, options)
+    return vary(performance, _rng(take, options, "variation")) if options.varied else performance
+
+
+def _excerpt(performance: Performance, take: Take, options: RenderOptions) -> Performance:
     notes = tuple(
         note for note in performance.notes if _LOWEST_PITCH <= note.pitch <= _HIGHEST_PITCH
     )

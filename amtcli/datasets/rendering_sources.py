@@ -1,4 +1,4 @@
-"""MIDI files to render: their names, groups and splits, and which are left out.
+"""MIDI files and label tables to render: their names, groups and splits, and which are left out.
 
 Performances that MAESTRO holds, too, take MAESTRO's split, so that nothing which is rendered for
 training is tested on elsewhere. They are known by their file's name, or, within (n)ASAP, by its
@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from amtcli.datasets.note_files import MIDI_SUFFIXES, read_note_labels
+from amtcli.datasets.note_files import NOTE_SUFFIXES, is_table, read_note_labels
 from amtcli.datasets.pack import SPLITS, Split
 from amtcli.datasets.source import DataSet, SourceRecording, files_below
 from amtcli.errors import DataError, NoInputError, UsageError
@@ -35,6 +35,8 @@ def find_midi(
     maestro_splits: Mapping[str, Split] | None = None,
 ) -> DataSet:
     """Find the MIDI files that ``paths`` (files and folders) name; ``audio`` is the MIDI file.
+
+    In a folder, label tables (``.tsv``) are taken, too, where there is no MIDI file of that name.
 
     A file's name is its path below the folder that was given, or below the folder that all files
     given have in common; its group is the folder of that path, so one folder is one composition.
@@ -104,11 +106,14 @@ def _named_files(paths: Sequence[Path]) -> dict[str, Path]:
     common = Path(os.path.commonpath([path.absolute().parent for path in single] or [Path()]))
     found = [(path.absolute(), common) for path in single]
     for folder in (path.absolute() for path in paths if path.is_dir()):
-        files = files_below(folder, MIDI_SUFFIXES)
+        files = files_below(folder, NOTE_SUFFIXES)
         found += [(path, folder) for path in files if path.name != _SCORE]
     named: dict[str, Path] = {}
-    for path, folder in found:
+    for path, folder in sorted(found, key=lambda file: is_table(file[0])):
         name = path.relative_to(folder).with_suffix("").as_posix()
+        beside = named.get(name)
+        if beside is not None and is_table(path) and beside.parent == path.parent:
+            continue
         if named.setdefault(name, path) != path:
             raise UsageError(f"{named[name]} and {path} would both be called {name}; rename one")
     return named
