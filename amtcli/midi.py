@@ -35,6 +35,8 @@ from amtcli.notes import (
 PedalMode = Literal["cc64", "extend", "none"]
 PEDAL_MODES: tuple[PedalMode, ...] = get_args(PedalMode)
 
+MIDI_SUFFIXES = frozenset({".mid", ".midi", ".kar", ".rmi"})
+
 MIN_TEMPO_BPM = 4.0  # a quarter note of 16.7 s is the longest that a MIDI file can state
 MAX_TEMPO_BPM = 1000.0
 

@@ -202,6 +202,14 @@ def test_comparing_two_results(folders, tmp_path):
     assert onset["n_better"] >= 3
     with pytest.raises(UsageError, match="--compare takes two results"):
         run(folders[0], "--compare", before, after)
+    for words in (["--csv", "a.csv"], ["--plain"], ["--fail-under", "onset_f1=0.9"]):
+        with pytest.raises(UsageError, match="--compare writes nothing but --json"):
+            run("--compare", before, after, *words)
+    nameless = json.loads(before.read_text())
+    del nameless["per_file"][0]["name"]
+    before.write_text(json.dumps(nameless))
+    with pytest.raises(AmtError, match="pieces without a name"):
+        run("--compare", before, after)
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,9 @@ def test_outputs_that_exist_are_refused_skipped_or_replaced(reader):
     assert Path("out/a.mid").read_bytes() == b"mine"
     assert amt("s", "w", "-o", "out", "--overwrite").exit_code == 0
     assert velocities("out/a.mid") == EXPECTED
+    Path("all.json").write_text("of another run")
+    assert amt("s", "w", "-o", "out", "--skip-existing", "--report", "all.json").exit_code == 0
+    assert json.loads(Path("all.json").read_text()) == []
 
 
 def test_a_dry_run_says_what_and_does_nothing(reader):

@@ -8,7 +8,7 @@ from soundfonts import soundfont
 from typer.testing import CliRunner
 
 from amtcli.cli.pack import app
-from amtcli.datasets.pack import open_pack
+from amtcli.datasets.pack import Manifest, open_pack, write_manifest
 from amtcli.errors import DataError, UsageError
 from amtcli.midi import performance_to_midi_bytes
 from amtcli.notes import Note, Performance
@@ -108,6 +108,33 @@ def test_copies_are_by_different_soundfonts(tmp_path, midi, sine):
     )
     used = [recording.instrument for recording in open_pack(tmp_path / "pack").recordings]
     assert used.count("sine:0") == used.count("other:0") == 3
+
+
+def test_performances_are_varied_and_cut(tmp_path, midi, sine):
+    for name, words in (("as-is", []), ("varied", ["--varied"]), ("cut", ["--max-duration", 1])):
+        run(midi, "--soundfont", sine, "-o", tmp_path / name, "-j", 1, "--dry", *words)
+    labels = {
+        name: open_pack(tmp_path / name).recordings[0].read_labels().notes
+        for name in ("as-is", "varied", "cut")
+    }
+    assert labels["as-is"].onset_s[-1] == pytest.approx(2.1, abs=1e-3)
+    assert abs(labels["varied"].onset_s[-1] - 2.1) > 0.02
+    assert len(set(labels["varied"].velocity)) > 1
+    assert len(labels["cut"]) in (3, 4)
+
+
+def test_programs_are_for_soundfonts(tmp_path, midi):
+    instrument = tmp_path / "piano.sfz"
+    instrument.write_text("<region> sample=piano.wav")
+    with pytest.raises(UsageError, match="--program chooses among those of SoundFonts"):
+        run(midi, "--soundfont", instrument, "--program", 3, "-o", tmp_path / "pack")
+
+
+def test_a_pack_of_something_else_is_refused_before_any_instrument_is_tried(tmp_path, midi):
+    (tmp_path / "broken.sf2").write_bytes(b"broken")
+    write_manifest(tmp_path / "pack", Manifest("maps", 16_000, (), {}))
+    with pytest.raises(UsageError, match="is a pack of maps"):
+        run(midi, "--soundfont", tmp_path / "broken.sf2", "-o", tmp_path / "pack")
 
 
 def test_nothing_is_written_for_a_mistake(tmp_path, midi, sine):

@@ -237,6 +237,8 @@ def test_the_recipes_that_ship_are_listed(tmp_path):
         (["--data", "nowhere"], DataError, "nowhere is no pack"),
         (["--resume", "nowhere.pt"], TrainingError, "nowhere.pt cannot be read"),
         (["--init", "nobody"], ModelError, "there is no model 'nobody'"),
+        (["--smoke", "--resume", "auto"], UsageError, "--resume is for neither"),
+        (["--tune", "2", "--resume", "auto"], UsageError, "--resume is for neither"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_written(tmp_path, pack, arguments, kind, problem):

@@ -1,8 +1,9 @@
 import pytest
 from data_sets import melody, write_midi, write_tsv
 
-from amtcli.datasets.note_files import read_note_labels, read_table
+from amtcli.datasets.note_files import read_note_labels
 from amtcli.errors import DataError, MidiError
+from amtcli.note_tables import read_table
 
 
 def test_midi_gives_key_up_sounding_end_and_pedal(tmp_path):
@@ -37,14 +38,22 @@ def test_a_table_may_lack_its_header_and_its_order(tmp_path):
         ("2\t1\t60\t64", "a note from 2 s to 1 s cannot be"),
         ("-1\t1\t60\t64", "a note from -1 s"),
         ("1\tinf\t60\t64", "a note from 1 s to inf s"),
-        ("1\t2\t440.5\t64", "440.5 and 64 are no MIDI note and velocity"),
-        ("1\t2\t60\t128", "60 and 128 are no MIDI note and velocity"),
+        ("1\t2\t440.5\t64", "440.5 is not a MIDI note number"),
+        ("1\t2\t60\t128", "128 is not a MIDI velocity"),
     ],
 )
 def test_a_line_that_cannot_be_is_named(tmp_path, row, message):
     path = tmp_path / "a.tsv"
     path.write_text(f"# onset\toffset\n{row}\n")
     with pytest.raises(DataError, match=message):
+        read_table(path)
+
+
+@pytest.mark.parametrize("first", ["0.5\t1\tC4\t64", "1,2,60,80", "x\t1\t60\t80"])
+def test_a_damaged_first_line_is_not_taken_for_a_header(tmp_path, first):
+    path = tmp_path / "a.tsv"
+    path.write_text(f"{first}\n1\t2\t62\t80\n")
+    with pytest.raises(DataError, match="line 1: expected onset"):
         read_table(path)
 
 

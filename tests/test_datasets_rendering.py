@@ -27,6 +27,8 @@ from amtcli.notes import Note, PedalSpan, Performance
 
 RATE_HZ = 16_000
 
+NOISY = RenderOptions(alter=lambda audio, rate_hz, rng: audio + 0.1)
+
 needs_fluidsynth = pytest.mark.skipif(
     shutil.which("fluidsynth") is None, reason="the program fluidsynth is not installed"
 )
@@ -38,12 +40,18 @@ needs_sfizz = pytest.mark.skipif(
 
 
 def sfz(folder, silence_s=0.0):
-    """Write an SFZ instrument: a sine of 440 Hz, ten seconds long, on all keys."""
-    times_s = np.arange(441_000) / 44_100
-    sine = np.where(times_s < silence_s, 0.0, 0.5 * np.sin(2 * np.pi * 440 * times_s))
-    soundfile.write(folder / "sine.wav", sine, 44_100)
+    """Write an SFZ instrument: a sine of 440 Hz on all keys.
+
+    A loop of 20 periods: what is no longer than that, sfizz does not read while it plays.
+    """
+    silence, period = np.zeros(round(44_000 * silence_s)), np.sin(2 * np.pi * np.arange(100) / 100)
+    wave = np.concatenate([silence, np.tile(0.5 * period, 20)])
+    soundfile.write(folder / "sine.wav", wave, 44_000)
     file = folder / "sine.sfz"
-    file.write_text("<region> sample=sine.wav pitch_keycenter=69 ampeg_release=0.01")
+    file.write_text(
+        "<region> sample=sine.wav pitch_keycenter=69 ampeg_release=0.01 "
+        f"loop_mode=loop_continuous loop_start={len(silence)} loop_end={len(wave) - 1}"
+    )
     return file
 
 
@@ -167,10 +175,34 @@ class TestSfz:
         with pytest.raises(DataError, match="or the samples that it names makes no sound"):
             open_instrument(bad, 0)
 
+    def test_an_instrument_without_its_lowest_keys_is_refused(self, tmp_path):
+        file = sfz(tmp_path)
+        file.write_text(file.read_text() + " lokey=31")
+        with pytest.raises(DataError, match=r"no sound on key 24 \(MIDI\)"):
+            open_instrument(file, 0)
+
+    def test_how_late_it_is_does_not_depend_on_how_loud(self, tmp_path):
+        file = sfz(tmp_path, silence_s=0.05)
+        file.write_text(file.read_text() + " pitch_keytrack=0")
+        loud = open_instrument(file, 0)
+        file.write_text(file.read_text() + " volume=-20")
+        quiet = open_instrument(file, 0)
+        assert loud.latency_s == pytest.approx(0.051, abs=0.003)
+        assert quiet.latency_s == pytest.approx(loud.latency_s, abs=0.001)
+
+    def test_a_recording_without_sound_is_listed(self, tmp_path):
+        file = sfz(tmp_path)
+        file.write_text(file.read_text() + " lokey=60")
+        write_midi(tmp_path / "midi/bass.mid", melody(first_pitch=40))
+        half = Instrument(file, 0, "", 0.0)
+        manifest = render(find_midi([tmp_path / "midi"]), [half], tmp_path / "pack", NOISY)
+        assert list(manifest.rejected) == ["bass"]
+        assert "sine made no sound" in manifest.rejected["bass"]
+
 
 def test_without_sfizz_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr(rendering_players, "_sfizz", lambda: None)
-    with pytest.raises(UsageError, match="pip install pysfizz"):
+    with pytest.raises(UsageError, match=r"pip install 'amtcli\[sfz\]'"):
         synthesise(b"", Instrument(tmp_path / "x.sfz", 0, "", 0.0), RATE_HZ)
 
 
@@ -283,6 +315,17 @@ class TestRender:
         with pytest.raises(UsageError, match="is a pack of maps"):
             render(data_set, [instrument], pack, RenderOptions())
         assert len(list(pack.rglob("*"))) == 1
+
+    def test_what_is_being_replaced_is_no_pack(self, tmp_path, data_set, instrument):
+        render(data_set, [instrument], tmp_path / "pack", RenderOptions(seed=1))
+
+        def stop(packed):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            render(data_set, [instrument], tmp_path / "pack", RenderOptions(seed=2), stop)
+        with pytest.raises(DataError, match="is no pack"):
+            open_pack(tmp_path / "pack")
 
     def test_longer_performances_give_an_excerpt(self, tmp_path, instrument):
         write_midi(tmp_path / "midi/long.mid", melody(40, first_pitch=40))
@@ -397,10 +440,23 @@ class TestFindMidi:
             ("Liszt/Sonata/Poe", "train"),
         ]
 
-    def test_maestros_own_files_are_known_by_name(self, tmp_path, maestro):
-        write_midi(tmp_path / "maestro/2009/MIDI-1_wav--1.midi", melody(1))
+    def test_maestros_own_files_keep_their_splits_year_by_year(self, tmp_path, maestro):
+        maestro.write_text(maestro.read_text() + "train,2009/MIDI-3_wav--3.midi\n")
+        for name in ("2009/MIDI-1_wav--1", "2009/MIDI-3_wav--3", "2011/MIDI-2_wav--2"):
+            write_midi(tmp_path / f"maestro/{name}.midi", melody(1))
         found = find_midi([tmp_path / "maestro"], maestro_splits=read_maestro_splits(maestro))
-        assert [r.split for r in found.recordings] == ["test"]
+        assert [r.split for r in found.recordings] == ["test", "train", "validation"]
+
+    def test_alignments_beside_performances_are_no_tables_of_notes(self, asap):
+        table = asap / "Liszt/Sonata/Poe_note_alignments/note_alignment.tsv"
+        table.parent.mkdir()
+        table.write_text("xml_id\tmidi_id\ttrack\tchannel\tpitch\tonset\nn1\t7\t0\t0\t60\t480\n")
+        assert len(find_midi([asap]).recordings) == 5
+
+    def test_a_table_of_splits_that_was_cut_off_is_named(self, maestro):
+        maestro.write_text("split,midi_filename\ntrain,2004/a.midi\ntest\n")
+        with pytest.raises(DataError, match="is not MAESTRO's table"):
+            read_maestro_splits(maestro)
 
     def test_compositions_are_left_out_by_name_or_pattern(self, asap):
         found = find_midi([asap], ["Haydn/Sonatas/1-1", "Liszt/*", "Chopin/Barcarolle"])

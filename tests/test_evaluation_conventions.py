@@ -35,6 +35,12 @@ def test_every_convention_is_said():
     [
         ({"onset_tolerances_s": ()}, "above 0"),
         ({"onset_tolerances_s": (0.05, 0.0)}, "above 0"),
+        ({"onset_tolerances_s": (float("nan"),)}, "above 0"),
+        ({"offset_ratio": float("nan")}, "negative"),
+        ({"velocity_tolerance": float("nan")}, "above 0"),
+        ({"grid_s": float("nan")}, "above 0 seconds"),
+        ({"frame_hop_s": float("nan")}, "length in seconds"),
+        ({"frame_hop_s": float("inf")}, "length in seconds"),
         ({"onset_tolerances_s": (0.05, 0.1, 0.1)}, "given twice"),
         ({"onset_tolerances_s": (0.05, 0.05)}, "given twice"),
         ({"offset_ratio": -0.1}, "negative"),

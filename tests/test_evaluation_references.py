@@ -2,7 +2,7 @@ import mido
 import pytest
 from evaluation_data import melody, notes, write_midi, write_table
 
-from amtcli.errors import MidiError
+from amtcli.errors import DataError, MidiError
 from amtcli.evaluation.references import described, read_note_file
 from amtcli.notes import Note, PedalSpan
 
@@ -51,14 +51,14 @@ def test_a_table_and_the_same_notes_as_midi(tmp_path):
 )
 def test_a_bad_line_is_named(tmp_path, row, message):
     path = table(tmp_path, "0\t1\t60\t80", row)
-    with pytest.raises(MidiError, match=rf"labels\.tsv, {message}"):
+    with pytest.raises(DataError, match=rf"labels\.tsv, {message}"):
         read_note_file(path)
 
 
 def test_a_table_that_is_no_text(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(MidiError, match="cannot be read as a label table"):
+    with pytest.raises(DataError, match="cannot be read as a label table"):
         read_note_file(path)
 
 

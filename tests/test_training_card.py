@@ -33,6 +33,7 @@ def facts(tmp_path):
         name="mine",
         n_parameters=1234567,
         recipe=recipe,
+        protocol="By chance.",
         decoder={"kind": "toy"},
         packs=PACKS,
         step=600,
@@ -53,6 +54,7 @@ def test_a_card_holds_every_fact(facts):
         "| Weights | those after step 600, averaged exponentially (0.9) |",
         "| maestro | train | 962 | 159.20 |",
         "| mine | validation | 1 | 0.25 |",
+        "By chance.",
         "| Seed | 7 |",
         "| Steps | 800 of 12 |",
         "| Time in steps | 1.5 h |",
@@ -91,14 +93,16 @@ def test_data_and_protocol_in_words(facts):
     assert data_words(PACKS) == (
         "maestro (maestro): 962 recordings, 159.2 h; mine (pairs): 0 recordings, 0.0 h"
     )
-    words = protocol_words(facts.recipe)
+    words = protocol_words(facts.recipe, is_best=True)
     assert "windows of 0.4 s without augmentation, 8 per step" in words
     assert "(all recordings, whole), measured every 6 steps" in words
     recipe = dict(facts.recipe, augmentation={"gain": 1})
     recipe["validation"] = {**recipe["validation"], "n_recordings": 5, "excerpt_s": 20.5}
-    words = protocol_words(recipe)
+    words = protocol_words(recipe, is_best=True)
     assert "with augmentation" in words
     assert "(5 recordings, the first 20.5 s of each)" in words
+    words = protocol_words(recipe, is_best=False)
+    assert words.endswith("8 per step. These weights are the last.")
 
 
 def test_long_curves_keep_their_ends_and_the_best():

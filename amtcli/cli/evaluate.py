@@ -77,8 +77,8 @@ def evaluate(
         Path | None,
         typer.Argument(
             metavar="REFERENCE",
-            help="A file or a folder: .mid, .midi, .kar, or .tsv with onset, offset, note and "
-            "velocity.",
+            help="A file or a folder: .mid, .midi, .kar, .rmi, or .tsv with onset, offset, note "
+            "and velocity.",
             show_default=False,
         ),
     ] = None,
@@ -316,6 +316,9 @@ def evaluate(
     if compare is not None:
         if reference is not None:
             raise UsageError("--compare takes two results and nothing else to score")
+        if fail_under or replace(outputs, json=None) != Outputs():
+            raise UsageError("--compare writes nothing but --json, and fails under no score")
+        check_outputs(outputs)
         compare_files(*compare, outputs)
         return
     if reference is None:

@@ -220,3 +220,4 @@ def carry_out(run: Refining, job: Job, choice: EngineChoice, screen: Screen) -> 
         reader, _ = open_reader(choice, screen)
         screen.start_clock()
         run.read(reader)
+    run.write_report()

@@ -17,6 +17,7 @@ import typer
 from amtcli.cli.progress import VERBOSE, Screen
 from amtcli.cli.streams import check_stdout, is_terminal, printable, write_stdout
 from amtcli.errors import AmtError, NoInputError, UsageError
+from amtcli.midi import MIDI_SUFFIXES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from amtcli.velocity_mapping import Curve, VelocityMapping
     from amtcli.velocity_reading import ScoredRecording, VelocityReading
 
-SCORE_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 # What this command writes where no other place is named, and does not take for a score.
 REFINED_SUFFIX = ".refined"
 
@@ -101,11 +101,11 @@ def _pair_folders(scores: Path, recordings: Path) -> dict[Path, Path | None]:
 
     found = {
         name: path
-        for name, path in find_files(scores, SCORE_SUFFIXES).items()
+        for name, path in find_files(scores, MIDI_SUFFIXES).items()
         if not name.endswith(REFINED_SUFFIX)
     }
     if not found:
-        raise NoInputError(f"{scores} holds no scores ({', '.join(SCORE_SUFFIXES)})")
+        raise NoInputError(f"{scores} holds no scores ({', '.join(sorted(MIDI_SUFFIXES))})")
     pairing = pair_names(found, find_files(recordings, AUDIO_SUFFIXES))
     if len(pairing.missing) == len(pairing.pairs):
         first = pairing.pairs[0].reference.name
@@ -133,7 +133,7 @@ def _out(score: Path, out: str | None) -> str:
     if os.path.realpath(out) == os.path.realpath(score):
         raise UsageError(f"-o {out}: the score would be overwritten; name another file")
     suffix = Path(out).suffix.lower()
-    if suffix and suffix not in SCORE_SUFFIXES and not Path(out).is_dir():
+    if suffix and suffix not in MIDI_SUFFIXES and not Path(out).is_dir():
         raise UsageError(f"-o {out}: the result is MIDI; let its name end in .mid")
     return out
 
@@ -204,7 +204,7 @@ class Refining:
             self._screen.say(f"{planned.key}: skipped, there is {_name(planned)}", level=VERBOSE)
 
     def read(self, reader: VelocityEngine) -> None:
-        """Settle the rest, and write the report of all that was refined."""
+        """Settle the rest."""
         from amtcli.plan import Action
 
         by_key = {planned.key: planned for planned in self._job.plan.recordings}
@@ -215,7 +215,6 @@ class Refining:
                 self._settle_unprepared()
                 self._settle(by_key[reading.scored.recording.key], reading)
         self._settle_unprepared()
-        self._write_report()
 
     def _scored(self, todo: tuple[PlannedRecording, ...]) -> Iterator[ScoredRecording]:
         from amtcli.reading import Recording
@@ -295,7 +294,8 @@ class Refining:
         text = error if error.startswith(planned.key) else f"{planned.key}: {error}"
         self._screen.error(f"amt: {text}")
 
-    def _write_report(self) -> None:
+    def write_report(self) -> None:
+        """Write what was refined, be it nothing, where a report was asked for."""
         from amtcli.files import write_atomically
         from amtcli.refinement import report_csv, report_json
 

@@ -12,6 +12,7 @@ from amtcli.cli.options import OnlyErrors
 from amtcli.cli.packing import n_cores
 from amtcli.cli.streams import say
 from amtcli.cli.work_bar import WorkBar, in_words
+from amtcli.errors import UsageError
 
 if TYPE_CHECKING:
     from amtcli.datasets.pack import Manifest
@@ -51,7 +52,7 @@ def render(
             min=0,
             max=127,
             metavar="N",
-            help="Program of the SoundFonts, from 0; may be repeated. Without it: 0.",
+            help="Program of the SoundFonts, from 0; may be repeated. Without it: 0. SFZ has none.",
             show_default=False,
             rich_help_panel=_SOUND,
         ),
@@ -74,7 +75,7 @@ def render(
         typer.Option(
             min=1,
             metavar="N",
-            help="Recordings of each MIDI file, by different instruments.",
+            help="Recordings of each file, by different instruments.",
             rich_help_panel=_SOUND,
         ),
     ] = 1,
@@ -136,20 +137,22 @@ def render(
 ) -> None:
     """Render MIDI files with sampled instruments: recordings whose labels are exact.
 
-    SoundFonts need the program fluidsynth, SFZ needs sfizz_render (pip install pysfizz).
+    SoundFonts need the program fluidsynth, SFZ needs sfizz_render (pip install 'amtcli[sfz]').
 
     Each performance is played with its sustain pedal by one of the instruments, up to 20 cents
     out of tune, at a level of its own, in a room with noise: all drawn from the seed.
 
-    A folder of MIDI files is taken for one composition, and is never divided among splits.
+    A folder below one that is given is taken for one composition, and is never divided among
+    splits, unless it is one of MAESTRO's, which are years. A file beside it stands for itself.
 
-    The same command makes the same pack (with SFZ only nearly: sfizz does not play twice alike),
+    The same command makes the same pack (with SFZ only nearly: sfizz reads long samples while it
+    plays, and where it gets no core in time, notes break off: with SFZ leave one free by --jobs),
     and goes on where it was interrupted. Exit code 1: some files are left out, each with the
     reason; the others are packed.
 
     Example: amt pack render asap/ --soundfont FluidR3_GM.sf2 --soundfont TimGM6mb.sf2 -o PACK
     """
-    from amtcli.datasets.rendering import RenderOptions
+    from amtcli.datasets.rendering import RenderOptions, check
     from amtcli.training.augmentation.surroundings import place_somewhere
 
     options = RenderOptions(
@@ -162,7 +165,8 @@ def render(
         n_jobs=jobs or n_cores(),
     )
     data_set = _find(midi, exclude_compositions, split_from, validation_share)
-    instruments = _open(soundfont, program or [0])
+    check(data_set, out, options)
+    instruments = _open(soundfont, program or [])
     manifest = _carry_out(data_set, instruments, out, options, quiet)
     if manifest.rejected:
         raise typer.Exit(1)
@@ -187,10 +191,12 @@ def _open(soundfonts: list[Path], programs: list[int]) -> list[Instrument]:
     from amtcli.datasets.rendering_players import is_sfz
     from amtcli.datasets.rendering_synthesiser import open_instrument
 
+    if programs and all(is_sfz(file) for file in soundfonts):
+        raise UsageError("--program chooses among those of SoundFonts; SFZ instruments have none")
     return [
         open_instrument(file, number)
         for file in soundfonts
-        for number in (programs[:1] if is_sfz(file) else programs)
+        for number in ([0] if is_sfz(file) else programs or [0])
     ]
 
 

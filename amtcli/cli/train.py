@@ -167,7 +167,7 @@ def train(
     amt train RECIPE --data PACK -o RUN --smoke           does everything work?
     amt train RECIPE --data PACK -o RUN                   then RUN/model is a model
     amt train RECIPE --data PACK -o RUN --resume auto     goes on, exactly
-    amt train RECIPE --data PACK -o RUN --init swift      from a model's weights
+    amt train RECIPE --data PACK -o RUN --init run/model  from a model's weights
     amt train my.toml --data A --data B -o RUN -s training.steps=1000 --time-limit 20m
     amt train RECIPE --data PACK -o RUN --tune 20         the best of 20 learning rates
     torchrun --nproc-per-node 4 -m amtcli train RECIPE --data PACK -o RUN
@@ -196,6 +196,8 @@ def train(
     from amtcli.cli.train_screen import TrainScreen
     from amtcli.training.loop import TrainOptions
 
+    if resume and (smoke or tune_trials is not None):
+        raise UsageError("--smoke begins anew, --tune goes on by itself: --resume is for neither")
     if space is not None and tune_trials is None:
         raise UsageError("--space says what --tune N chooses among: give both")
     options = TrainOptions(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from amtcli.datasets import recording_file
 from amtcli.datasets.labels import Labels
 from amtcli.datasets.recording_file import Written, write_recording
-from amtcli.errors import DataError
+from amtcli.errors import AmtError, DataError
 from amtcli.files import write_atomically
 
 __all__ = [
@@ -138,10 +138,6 @@ class Pack:
         """Return the recordings of one split; there may be none."""
         return tuple(recording for recording in self.recordings if recording.split == name)
 
-    def has_features(self, key: str) -> bool:
-        """Whether the features of that front-end are there for every recording."""
-        return all(recording.features_file(key).is_file() for recording in self.recordings)
-
 
 def open_pack(folder: Path) -> Pack:
     """Open a pack. Raises DataError when there is none, or when its manifest is damaged."""
@@ -185,6 +181,17 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     document["recordings"] = [dataclasses.asdict(entry) for entry in entries]
     text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     write_atomically(folder / MANIFEST_FILE, text.encode("utf-8", "surrogateescape"))
+
+
+def withdraw_manifest(folder: Path) -> None:
+    """Make a pack none until its manifest is written again: its recordings may change now.
+
+    Raises AmtError when that is not possible.
+    """
+    try:
+        (folder / MANIFEST_FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise AmtError(f"{folder / MANIFEST_FILE} cannot be written: {error.strerror}") from error
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -28,6 +28,7 @@ from amtcli.datasets.pack import (
     Source,
     read_manifest,
     recording_path,
+    withdraw_manifest,
     write_manifest,
 )
 from amtcli.datasets.recording_file import (
@@ -108,6 +109,7 @@ def pack(
     """
     import_h5py()
     check_folder(data_set, folder, options)
+    withdraw_manifest(folder)
     work = partial(pack_recording, source_folder=data_set.folder, folder=folder, options=options)
     results = []
     for packed in map_unordered(work, data_set.recordings, options.n_jobs):

@@ -2,7 +2,8 @@
 
 All that is random about a recording follows from the seed and the recording's name: a pack that
 is rendered again, in another order or on another number of processes, has the same bytes, and so
-has one that was interrupted and gone on with. sfizz alone does not play twice alike.
+has one that was interrupted and gone on with. sfizz alone does not play twice alike; see
+`play_sfz`.
 """
 
 from __future__ import annotations
@@ -22,17 +23,19 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from amtcli.datasets.labels import Labels, labels_of_performance
-from amtcli.datasets.note_files import is_table, read_notes
+from amtcli.datasets.note_files import read_notes
 from amtcli.datasets.pack import (
     Manifest,
     ManifestEntry,
     Source,
     recording_path,
+    withdraw_manifest,
     write_manifest,
 )
 from amtcli.datasets.packing import Estimate, Packed, PackOptions, check_folder
 from amtcli.datasets.recording_file import import_h5py, read_contents, write_recording
 from amtcli.datasets.rendering_synthesiser import (
+    SILENCE,
     Instrument,
     playable_midi,
     synthesise,
@@ -41,8 +44,9 @@ from amtcli.datasets.rendering_synthesiser import (
 from amtcli.datasets.rendering_variation import vary
 from amtcli.datasets.source import DataSet, SourceRecording
 from amtcli.datasets.workers import map_unordered
-from amtcli.errors import AmtError, DataError
+from amtcli.errors import AmtError, DataError, UsageError
 from amtcli.midi import read_performance
+from amtcli.note_tables import is_table
 from amtcli.notes import Note, PedalSpan, Performance
 
 Alter = Callable[[NDArray[np.float32], int, Generator], NDArray[np.float32]]
@@ -75,6 +79,10 @@ class RenderOptions:
     varied: bool = False
     alter: Alter | None = None
     n_jobs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.longest_s is not None and not 0 < self.longest_s < math.inf:
+            raise UsageError("an excerpt has a length in seconds, above 0")
 
 
 @dataclass(frozen=True)
@@ -111,10 +119,9 @@ def render(
     AmtError
         The folder cannot be written.
     """
-    import_h5py()
+    check(data_set, folder, options)
     takes = _takes(data_set, options)
-    named = tuple(replace(take.source, name=take.name) for take in takes)
-    check_folder(replace(data_set, recordings=named), folder, PackOptions(options.sample_rate_hz))
+    withdraw_manifest(folder)
     work = partial(render_take, instruments=tuple(instruments), folder=folder, options=options)
     results = []
     for packed in map_unordered(work, takes, options.n_jobs):
@@ -128,6 +135,13 @@ def render(
     )
     write_manifest(folder, manifest)
     return manifest
+
+
+def check(data_set: DataSet, folder: Path, options: RenderOptions) -> None:
+    """Raise before any work what `render` would raise."""
+    import_h5py()
+    named = tuple(replace(take.source, name=take.name) for take in _takes(data_set, options))
+    check_folder(replace(data_set, recordings=named), folder, PackOptions(options.sample_rate_hz))
 
 
 def estimate(data_set: DataSet, folder: Path, options: RenderOptions) -> Estimate:
@@ -273,8 +287,10 @@ def _entry(
 
 
 def _performance(take: Take, options: RenderOptions) -> Performance:
-    performance = _excerpt(read_notes(take.source.audio), take, options)
-    return vary(performance, _rng(take, options, "variation")) if options.varied else performance
+    performance = read_notes(take.source.audio)
+    if options.varied:
+        performance = vary(performance, _rng(take, options, "variation"))
+    return _excerpt(performance, take, options)
 
 
 def _excerpt(performance: Performance, take: Take, options: RenderOptions) -> Performance:
@@ -309,10 +325,10 @@ def _play(
     assert labels.notes is not None
     end_s = float(labels.notes.sounding_end_s.max()) + _TAIL_S
     audio = audio[: round(end_s * options.sample_rate_hz)]
+    if np.max(np.abs(audio), initial=0.0) < SILENCE:
+        raise DataError(f"{instrument.name} made no sound; try another instrument or --program")
     if options.alter is not None:
         audio = options.alter(audio, options.sample_rate_hz, rng)
-    peak = float(np.max(np.abs(audio), initial=0.0))
-    if peak == 0.0:
-        raise DataError(f"{instrument.name} made no sound; try another instrument or --program")
+    peak = float(np.max(np.abs(audio)))
     wanted = 10.0 ** (float(rng.uniform(*_PEAK_DBFS)) / 20.0)
     return audio * np.float32(wanted / peak), labels

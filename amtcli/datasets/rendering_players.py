@@ -66,13 +66,17 @@ def play_soundfont(
 def play_sfz(midi: bytes, sfz: Path, sample_rate_hz: int) -> NDArray[np.float32]:
     """Play a MIDI file on an SFZ instrument; mono (n,) at ``sample_rate_hz``, from 16 bits.
 
-    Two runs are not quite alike. Raises UsageError without sfizz, DataError when it fails.
+    sfizz reads samples that are longer than 8192 frames while it plays, in a thread for which it
+    does not wait long enough (``FilePool::waitForBackgroundLoading`` does not know what is still
+    queued). So two runs are not quite alike, and beside busy programs long notes may break off.
+
+    Raises UsageError without sfizz, DataError when it fails.
     """
     player = _sfizz()
     if player is None:
         raise UsageError(
             "rendering with SFZ needs the program sfizz_render; install sfizz, or what brings it "
-            f"along: pip install {_SFIZZ_PACKAGE}"
+            "along: pip install 'amtcli[sfz]'"
         )
     with _files(midi) as (score, sound):
         settings = {

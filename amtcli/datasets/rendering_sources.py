@@ -15,15 +15,17 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from amtcli.datasets.note_files import NOTE_SUFFIXES, is_table, read_note_labels
+from amtcli.datasets.note_files import NOTE_SUFFIXES, read_note_labels
 from amtcli.datasets.pack import SPLITS, Split
 from amtcli.datasets.source import DataSet, SourceRecording, files_below
 from amtcli.errors import DataError, NoInputError, UsageError
+from amtcli.note_tables import has_note_columns, is_table
 
 _SCORE = "midi_score.mid"
 _ASAP_TABLE = "metadata.csv"
 # (n)ASAP's folders of one piece, played with and without its repeats.
 _VARIANT = re.compile(r"_(no_|extra_)?((\d|first)_)?(repeat|trio)$")
+_YEAR = re.compile(r"(19|20)\d\d")  # MAESTRO's folders
 
 KIND = "rendered"
 """What a pack of rendered recordings says it was made of."""
@@ -37,11 +39,12 @@ def find_midi(
     """Find the MIDI files that ``paths`` (files and folders) name; ``audio`` is the MIDI file.
 
     In a folder, label tables (``.tsv``) are taken, too, where there is no MIDI file of that name.
+    (n)ASAP's scores (``midi_score.mid``) and alignments, tables of other columns, are left out.
 
     A file's name is its path below the folder that was given, or below the folder that all files
     given have in common; its group is the folder of that path, so one folder is one composition.
-    (n)ASAP's scores (``midi_score.mid``) are left out. All are for training, but for what
-    ``maestro_splits`` says.
+    A file in no folder, or in one of MAESTRO's, which are years, is a group of its own. All are
+    for training, but for what ``maestro_splits`` says.
 
     Parameters
     ----------
@@ -63,7 +66,8 @@ def find_midi(
     left_out, notices = _left_out(groups, excluded)
     kept = [name for name in sorted(named) if name not in left_out]
     if not kept:
-        raise NoInputError(f"no MIDI files to render in {', '.join(map(str, paths))}")
+        there = ", ".join(map(str, paths))
+        raise NoInputError(f"no MIDI files or tables of notes to render in {there}")
     splits = _splits({name: named[name] for name in kept}, groups, maestro_splits or {})
     recordings = tuple(
         _recording(name, groups[name], splits[groups[name]], named[name]) for name in kept
@@ -79,7 +83,7 @@ def read_maestro_splits(path: Path) -> dict[str, Split]:
     try:
         rows = _read_table(path)
         splits = {PurePosixPath(row["midi_filename"]).stem: row["split"] for row in rows}
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not MAESTRO's table (maestro-v3.0.0.csv): {error}") from error
     known: dict[str, Split] = {
         name: split for name, value in splits.items() for split in SPLITS if split == value
@@ -107,6 +111,7 @@ def _named_files(paths: Sequence[Path]) -> dict[str, Path]:
     found = [(path.absolute(), common) for path in single]
     for folder in (path.absolute() for path in paths if path.is_dir()):
         files = files_below(folder, NOTE_SUFFIXES)
+        files = [path for path in files if not is_table(path) or has_note_columns(path)]
         found += [(path, folder) for path in files if path.name != _SCORE]
     named: dict[str, Path] = {}
     for path, folder in sorted(found, key=lambda file: is_table(file[0])):
@@ -120,8 +125,10 @@ def _named_files(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def _group(name: str) -> str:
-    folder = PurePosixPath(name).parent.as_posix()
-    return name if folder == "." else _VARIANT.sub("", folder)
+    folder = PurePosixPath(name).parent
+    if folder == PurePosixPath() or _YEAR.fullmatch(folder.name):
+        return name
+    return _VARIANT.sub("", folder.as_posix())
 
 
 def _left_out(
@@ -178,7 +185,7 @@ def _maestro_names(folder: Path) -> dict[Path, str]:
             folder / row["midi_performance"]: PurePosixPath(row["maestro_midi_performance"]).stem
             for row in _read_table(folder / _ASAP_TABLE)
         }
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error):
+    except (OSError, KeyError, TypeError, UnicodeDecodeError, csv.Error):
         return {}  # a table of something else
 
 

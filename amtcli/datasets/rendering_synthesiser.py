@@ -34,8 +34,9 @@ _PROBE_PITCHES = range(24, 109, 6)
 _PROBE_STEP_S = 1.5
 _PROBE_LENGTH_S = 0.5
 
+SILENCE = 1e-4  # of full scale, three steps of 16 bits: no more than sfizz's dither
+
 _AUDIBLE = 0.01  # of the note's loudest sample
-_SILENCE = 1e-4  # three steps of 16 bits: no more than sfizz's dither
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,15 @@ class Instrument:
 def open_instrument(soundfont: Path, program: int) -> Instrument:
     """Try an instrument and measure how long after its onset a note is heard.
 
-    The latency is the median over the keyboard of the time to a hundredth of a note's peak.
+    The latency is the median over the keyboard of the time to a hundredth of a note's peak. A key
+    of every half octave is tried, of which each must sound: labels of silent ones would be wrong.
 
     Raises
     ------
     UsageError
         The program that plays it is not installed.
     DataError
-        The file is neither a SoundFont nor SFZ, or makes no sound.
+        The file is neither a SoundFont nor SFZ, or does not sound on all of the keyboard.
     """
     notes = tuple(
         Note(_PROBE_STEP_S * i, _PROBE_STEP_S * i + _PROBE_LENGTH_S, pitch, 80)
@@ -79,8 +81,14 @@ def open_instrument(soundfont: Path, program: int) -> Instrument:
     audio = synthesise(playable_midi(Performance(notes), program), instrument, SYNTHESIS_RATE_HZ)
     delays_s = [_audible_after_s(audio, note) for note in notes]
     heard_s = [delay_s for delay_s in delays_s if delay_s is not None]
-    if len(heard_s) < len(notes) / 2:
+    if not heard_s:
         raise DataError(f"{_what(instrument)} makes no sound; choose another one")
+    if len(heard_s) < len(notes):
+        silent = notes[delays_s.index(None)].pitch
+        raise DataError(
+            f"{_what(instrument)} makes no sound on key {silent} (MIDI); choose one that has all "
+            "keys of the piano"
+        )
     return Instrument(soundfont, program, instrument.sha256, float(np.median(heard_s)))
 
 
@@ -129,9 +137,9 @@ def _audible_after_s(audio: NDArray[np.float32], note: Note) -> float | None:
     start = round(note.onset_s * SYNTHESIS_RATE_HZ)
     heard = np.abs(audio[start : start + round(_PROBE_LENGTH_S * SYNTHESIS_RATE_HZ)])
     peak = np.max(heard, initial=0.0)
-    if peak < _SILENCE:
+    if peak < SILENCE:
         return None
-    return float(np.argmax(heard > _AUDIBLE * peak)) / SYNTHESIS_RATE_HZ
+    return float(np.argmax(heard > max(_AUDIBLE * peak, SILENCE))) / SYNTHESIS_RATE_HZ
 
 
 def _sha256(path: Path) -> str:

@@ -3,7 +3,8 @@
 A network that learns from music alone learns music's habits in place of the sound: that octaves
 come where others have come, and that a key is rarely struck twice in a tenth of a second. So a
 performance is played at another tempo and with other dynamics, and for some stretches notes are
-doubled in octaves and struck again and again. Half of the stretches stay as they were.
+doubled in octaves and struck again and again. Of the stretches, half have no octaves that were
+not there, three fifths no repetitions.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class _Stretch:
 def vary(performance: Performance, rng: Generator) -> Performance:
     """Play at another tempo and loudness, with octaves and repeated notes that were not there.
 
-    Notes keep to pitches 21-108 and velocities 6-122; pedals only take the tempo. Notes stay in
-    order of onset.
+    What is added has pitches 21-108; all velocities are 6-122. Pedals only take the tempo. Notes
+    stay in order of onset.
     """
     slowest, fastest = (math.log(tempo) for tempo in _TEMPO)
     performance = _at_tempo(performance, math.exp(rng.uniform(slowest, fastest)))

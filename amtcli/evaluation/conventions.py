@@ -6,6 +6,7 @@ cannot be compared with anything. The defaults are those of mir_eval on continuo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,17 +50,18 @@ class Conventions:
     score_informed: bool = False
 
     def __post_init__(self) -> None:
-        if not self.onset_tolerances_s or min(self.onset_tolerances_s) <= 0:
+        # Each the right way round: not a number is below nothing.
+        if not self.onset_tolerances_s or not all(t > 0 for t in self.onset_tolerances_s):
             raise UsageError("onset tolerances must be above 0 seconds")
         if len(set(self.onset_tolerances_s)) < len(self.onset_tolerances_s):
             raise UsageError("the same onset tolerance is given twice: name each one once")
-        if self.offset_ratio < 0 or self.offset_min_s < 0:
+        if not (self.offset_ratio >= 0 and self.offset_min_s >= 0):
             raise UsageError("offset ratio and offset minimum cannot be negative")
-        if self.velocity_tolerance <= 0:
+        if not self.velocity_tolerance > 0:
             raise UsageError("the velocity tolerance must be above 0")
-        if self.grid_s is not None and self.grid_s <= 0:
+        if self.grid_s is not None and not 0 < self.grid_s < math.inf:
             raise UsageError("the grid of a label roll is a frame length above 0 seconds")
-        if self.frame_hop_s < 0:
+        if not 0 <= self.frame_hop_s < math.inf:
             raise UsageError("the frame hop is 0 (exact durations) or a length in seconds")
         if not 1 <= self.pedal_threshold <= 127:
             raise UsageError("the pedal threshold is a controller value from 1 to 127")

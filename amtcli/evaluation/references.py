@@ -1,26 +1,22 @@
 """Reading what is compared: MIDI files, and the label tables of the Onsets and Frames family.
 
-A label table (``.tsv``) has one header line, then onset s, offset s, MIDI note and velocity,
-separated by tabs. Nothing odd in a file is dropped: notes without duration or outside the
+Nothing odd in a file is dropped: notes without duration or outside the
 piano's keys still count, and the notices say how many there are and where the first one is.
 """
 
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import mido
 
-from amtcli.errors import MidiError
-from amtcli.midi import read_performance
+from amtcli.midi import MIDI_SUFFIXES, read_performance
+from amtcli.note_tables import TABLE_SUFFIXES, is_table, read_table
 from amtcli.notes import SUSTAIN_PEDAL, Note, Performance
 
-MIDI_SUFFIXES = frozenset({".mid", ".midi", ".kar"})
-TABLE_SUFFIXES = frozenset({".tsv"})
 NOTE_SUFFIXES = MIDI_SUFFIXES | TABLE_SUFFIXES
 
 LOWEST_KEY, HIGHEST_KEY = 21, 108
@@ -44,10 +40,12 @@ def read_note_file(path: Path, pedal_threshold: int = PEDAL_DOWN) -> NoteFile:
     Raises
     ------
     MidiError
-        The file cannot be read, or a line of a table is not what it should be.
+        A MIDI file cannot be read.
+    DataError
+        A table cannot, or one of its lines is not what it should be.
     """
-    if path.suffix.lower() in TABLE_SUFFIXES:
-        return described(_read_table(path))
+    if is_table(path):
+        return described(read_table(path))
     performance, n_tracks = _read_midi(path, pedal_threshold)
     merged = (f"the notes of {n_tracks} tracks are merged",) if n_tracks > 1 else ()
     return described(performance, merged)
@@ -95,42 +93,3 @@ def _with_switched_pedal(midi: mido.MidiFile, threshold: int) -> io.BytesIO:
     midi.save(file=file)
     file.seek(0)
     return file
-
-
-def _read_table(path: Path) -> Performance:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise MidiError(f"{path} cannot be read as a label table: {error}") from error
-    rows = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if rows and _is_header(rows[0][1]):
-        rows = rows[1:]
-    notes = [_note_of_row(f"{path}, line {number}", line) for number, line in rows]
-    return Performance(tuple(sorted(notes, key=lambda note: (note.onset_s, note.pitch))))
-
-
-def _is_header(line: str) -> bool:
-    try:
-        [float(field) for field in line.split("\t")]
-    except ValueError:
-        return True
-    return False
-
-
-def _note_of_row(where: str, line: str) -> Note:
-    try:
-        onset_s, offset_s, pitch, velocity = (float(field) for field in line.split("\t"))
-    except ValueError:
-        raise MidiError(
-            f"{where}: expected onset, offset, note and velocity, separated by tabs, "
-            f"not {line.strip()!r}"
-        ) from None
-    if not (0 <= onset_s <= offset_s and math.isfinite(offset_s)):
-        raise MidiError(f"{where}: a note from {onset_s:g} s to {offset_s:g} s cannot be")
-    if not (pitch.is_integer() and 0 <= pitch <= 127):
-        raise MidiError(
-            f"{where}: {pitch:g} is not a MIDI note number (0-127); is the column in Hz?"
-        )
-    if not 0 <= velocity <= 127:
-        raise MidiError(f"{where}: {velocity:g} is not a MIDI velocity (0-127)")
-    return Note(onset_s, offset_s, int(pitch), round(velocity))

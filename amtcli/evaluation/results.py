@@ -103,6 +103,8 @@ def read_document(path: Path) -> Document:
         raise AmtError(f"{path} cannot be read as a result: {error}") from error
     if not isinstance(document, dict) or any(name not in document for name in SECTIONS):
         raise AmtError(f"{path} is not a result of amt evaluate --json")
+    if not all(isinstance(row, dict) and "name" in row for row in document["per_file"]):
+        raise AmtError(f"{path} has pieces without a name: it is no result of amt evaluate --json")
     return document
 
 

@@ -44,11 +44,13 @@ class CardFacts:
     ``recipe`` is the recipe as nested tables, ``decoder`` the model's own ``[decoder]``.
     ``surroundings`` is what the training ran on, by name. ``hours`` of training are those until
     its last step, ``step`` that of the weights; ``scores`` are theirs, empty without validation.
+    ``protocol`` is that of `protocol_words`.
     """
 
     name: str
     n_parameters: int
     recipe: Mapping[str, Any]
+    protocol: str
     decoder: Mapping[str, Any]
     packs: Sequence[PackFacts]
     step: int
@@ -82,7 +84,7 @@ def write_card(facts: CardFacts) -> str:
         ),
         "Written by `amt train` from what happened; `model.toml` has every setting.",
         f"## Data\n\n{data_words(facts.packs)}\n\n{_data_table(facts.packs)}",
-        f"## Training\n\n{_paragraph(protocol_words(facts.recipe))}\n\n{_training_table(facts)}",
+        f"## Training\n\n{_paragraph(facts.protocol)}\n\n{_training_table(facts)}",
         _scores_section(facts),
         _decoder_section(facts),
         f"## Licence\n\n{_paragraph(about['licence'])}",
@@ -101,20 +103,25 @@ def data_words(packs: Sequence[PackFacts]) -> str:
     return "; ".join(parts)
 
 
-def protocol_words(recipe: Mapping[str, Any]) -> str:
-    """Say in a few sentences how a model was trained and chosen."""
-    training, validation = recipe["training"], recipe["validation"]
+def protocol_words(recipe: Mapping[str, Any], *, is_best: bool) -> str:
+    """Say in a few sentences how a model was trained and chosen: the best one, or not at all."""
+    training = recipe["training"]
     window_s = recipe["sampling"]["length_samples"] / recipe["front_end"]["sample_rate_hz"]
     augmented = "with" if recipe["augmentation"] else "without"
-    count = validation["n_recordings"]
-    measured = f"{count} recordings" if count else "all recordings"
-    excerpt_s = validation["excerpt_s"]
-    stretch = f", the first {excerpt_s:g} s of each" if excerpt_s else ", whole"
+    chosen = _choice_words(recipe["validation"]) if is_best else "These weights are the last."
     return (
         f"Trained on the split train, in windows of {window_s:g} s {augmented} augmentation, "
-        f"{training['batch_size']} per step. The best by {validation['metric']} on the split "
-        f"validation ({measured}{stretch}), measured every {validation['every_steps']} steps, "
-        "is kept."
+        f"{training['batch_size']} per step. {chosen}"
+    )
+
+
+def _choice_words(validation: Mapping[str, Any]) -> str:
+    count, excerpt_s = validation["n_recordings"], validation["excerpt_s"]
+    measured = f"{count} recordings" if count else "all recordings"
+    stretch = f", the first {excerpt_s:g} s of each" if excerpt_s else ", whole"
+    return (
+        f"The best by {validation['metric']} on the split validation ({measured}{stretch}), "
+        f"measured every {validation['every_steps']} steps, is kept."
     )
 
 

@@ -28,9 +28,10 @@ def load_initial_weights(network: Network, folder: Path) -> str:
     states = (("front_end", model.front_end.state_dict()), ("network", weights))
     tensors = {f"{part}.{name}": state[name] for part, state in states for name in state}
     if problems := misfits(wanted, tensors):
+        smaller = "; a network can only grow" if network.can_grow else ""
         raise ModelError(
-            f"--init: {model.model_id} does not fit the network of the recipe: {problems}; take "
-            "its recipe, or another model"
+            f"--init: {model.model_id} does not fit the network of the recipe{smaller}: "
+            f"{problems}; take its recipe, or another model"
         )
     network.load_state_dict(weights)
     return model.model_id
