@@ -3,13 +3,14 @@
     python -m tests.benchmarks.networks [NAME ...] [--threads N ...] [--seconds S]
 
 NAME begins like the names in the table, such as models/ or recipes/hpt; without one, all shipped
-models and recipes that hear notes are built, with random weights. Multiply-adds are those of
+models and recipes are built, with random weights. Networks that hear velocities get the
+recording's own notes as their score. Multiply-adds are those of
 front-end, network and decoder for one second of audio, overlap of windows included. Times are
 those of the same, in float32, one window after the other, on the project's own recording
 (repeated to a minute), or as much of it as there is time for. Run it on an idle machine. Latency
 is how long after its onset a note is known at the earliest, were computing instant: half an
 analysis window and what the network looks ahead, less the shift of the labels, where that is all
-it needs; else a note at a window's beginning waits for the window's end.
+it needs; else a note at a window's beginning waits for the window's end, as velocities do.
 """
 
 import argparse
@@ -20,7 +21,11 @@ import numpy as np
 import torch
 
 from amtcli.audio import open_audio
+from amtcli.decoders.score_velocities import score_notes
 from amtcli.live import latency_s
+from amtcli.midi import read_performance
+from amtcli.networks.velocity.score import ScoreRolls, score_rolls
+from amtcli.networks.velocity.velocity_network import VelocityNetwork
 from tests.benchmarks.multiply_adds import count_multiply_adds
 from tests.benchmarks.random_models import random_model, settings_files
 
@@ -36,7 +41,12 @@ class Benchmark:
         self.window = model.config.window.spec(fast=False)
         self.hop_s = self.window.hop_samples / model.front_end.sample_rate_hz
         self.samples = samples
-        self.decoder = model.new_decoder(self.window)
+        self.score = None
+        if isinstance(model.network, VelocityNetwork):
+            self.score = score_notes(read_performance(DEMO.with_suffix(".mid")))
+            self.decoder = model.new_velocity_decoder(self.window, self.score)
+        else:
+            self.decoder = model.new_decoder(self.window)
         with torch.inference_mode():
             model.network.prepare("float32")
 
@@ -46,7 +56,17 @@ class Benchmark:
         repeated = np.arange(start, start + self.window.length_samples)
         samples = torch.from_numpy(self.samples.take(repeated, axis=1, mode="wrap"))
         features = self.model.front_end([samples])
-        self.decoder.feed(self.model.network.activations(features)[0])
+        given = [] if self.score is None else [self.rolls(start)]
+        self.decoder.feed(self.model.network.activations(features, *given)[0])
+
+    def rolls(self, start):
+        """Make the rolls of the score in the window that begins with sample ``start``."""
+        rate_hz = self.model.front_end.sample_rate_hz
+        hop_samples = self.model.config.decoder["hop_samples"]
+        heard = self.score.within(start / rate_hz, self.window.length_samples / rate_hz)
+        n_frames = self.window.length_samples // hop_samples + 1
+        rolls = score_rolls(heard, n_frames, hop_samples / rate_hz)
+        return ScoreRolls(*(torch.from_numpy(rolls[name][None]) for name in ScoreRolls._fields))
 
     def multiply_adds_per_s(self):
         return count_multiply_adds(lambda: self.compute(0)) / self.hop_s
@@ -69,7 +89,7 @@ def demo(rate_hz, mono):
 
 def latency(model):
     """The formula's, or the window that must be over."""
-    live_s = latency_s(model)
+    live_s = None if isinstance(model.network, VelocityNetwork) else latency_s(model)
     if live_s is not None:
         return f"{live_s * 1e3:.0f} ms"
     return f"{model.config.window.length_samples / model.front_end.sample_rate_hz:.2f} s (window)"
@@ -97,7 +117,7 @@ def main():
     head = ["settings", "parameters", "multiply-adds per second", *units, "latency"]
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for name, path in settings_files().items():
-        if name.startswith(tuple(options.names)) and "velocity-" not in name:
+        if name.startswith(tuple(options.names)):
             print(f"| {' | '.join(row(name, path, options))} |", flush=True)
 
 
