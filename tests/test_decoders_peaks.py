@@ -153,6 +153,24 @@ def test_a_pedal_changed_without_silence_is_pressed_anew():
     np.testing.assert_allclose(found, [(10 * FRAME_S, 30 * FRAME_S), (32 * FRAME_S, 60 * FRAME_S)])
 
 
+@pytest.mark.parametrize(
+    ("notes", "expected"),
+    [
+        ([(0.5, 1.5, 60, 64)], [(1.0, 1.5)]),  # damped: the pedal was up
+        ([(0.5, 1.5, 60, 64), (1.5, 2.0, 60, 64)], [(1.0, 2.0)]),  # struck again: says nothing
+        ([(0.5, 1.475, 60, 64), (1.5, 2.0, 60, 64)], [(1.0, 2.0)]),
+        ([(0.5, 1.03, 60, 64)], [(1.0, 2.0)]),  # damped before the pedal caught it
+        ([(0.5, 1.95, 60, 64)], [(1.0, 2.0)]),  # damped by its release
+        ([(0.5, 1.08, 60, 64)], []),  # nothing is left of it
+        ([(0.5, 1.7, 60, 64), (0.6, 1.4, 64, 64)], [(1.0, 1.4)]),
+    ],
+)
+def test_a_pedal_is_up_when_a_sound_ends(notes, expected):
+    maps = ideal(notes, [(1.0, 2.0)], 200)
+    found = presses(decode_peaks(maps, CONFIG))
+    np.testing.assert_allclose(found, np.reshape(expected, (-1, 2)).tolist(), atol=0.026)
+
+
 def test_a_pedal_that_is_not_released_ends_with_the_recording():
     maps = silence(40)
     maps.pedal_frame[30:] = 0.9

@@ -5,7 +5,9 @@ highest values tell where between the frames it lies. Their rule (``regression``
 frames of 10 ms; where frames are 20 or 25 ms long, its peaks are too wide for a key struck twice
 in a tenth of a second, and its notes end a frame before their key is struck again. Here a peak is
 higher than its neighbours, and a note ends with its first offset peak, when its frames fall
-silent, or with the next stroke of its key, whichever comes first. One frame ahead is all it needs.
+silent, or with the next stroke of its key, whichever comes first. A pedal is up by the time at
+which a key's sound ends though nobody struck it again: where it is still down then, it was heard
+for too long. One frame ahead is all it needs.
 Velocities are counted from the mean level of all frames in which anything sounds, so notes are
 held back until the recording ends; live, from the mean so far.
 """
@@ -31,6 +33,10 @@ Event = NoteOn | Note | PedalSpan
 
 SHORTEST_FRAMES = 2  # a note's frames rise with its onset: they cannot have fallen silent before
 PEDAL_REST_FRAMES = 2  # how long a released pedal is up, at least, though its frames say nothing
+# Keys that are damped so soon after a press, or before its end, say nothing against it.
+PEDAL_CATCHES_FRAMES, PEDAL_DAMPS_FRAMES = 2, 3
+RESTRUCK_FRAMES = 1.2  # a stroke of the same key so soon after an end took its place
+SHORTEST_CUT_FRAMES = 4  # what is left of a press must last so long
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,7 @@ class _Scan:
         self._config = config
         self._longest_frames = max(round(config.longest_note_s / config.frame_s), SHORTEST_FRAMES)
         self._open: dict[int, _Begun] = {}
+        self._damped: list[tuple[float, int]] = []  # when sounds ended (frames), on which keys
         self._pedal = _PedalScan(config.pedal_frame_threshold)
         self._level = _MeanLevel()
         self._n_frames = 0
@@ -195,12 +202,17 @@ class _Scan:
         presses = self._pedal.push(
             _middle(pedal)[:, 1].tolist(), *(part[:, 0].tolist() for part in tops)
         )
-        return found + [self._span(*press) for press in presses]
+        found += self._spans(presses)
+        oldest = (
+            self._n_frames - 2 * RESTRUCK_FRAMES if self._pedal.begin < 0 else self._pedal.begin
+        )
+        self._damped = [(at, key) for at, key in self._damped if at >= oldest]
+        return found
 
     def close(self) -> list[_Found]:
         """End what is still open at the last frame."""
         notes: list[_Found] = [_Ended(note, self._n_frames) for note in self._open.values()]
-        return notes + [self._span(*press) for press in self._pedal.close(self._n_frames)]
+        return notes + self._spans(self._pedal.close(self._n_frames))
 
     def told(self, found: Iterable[_Found]) -> list[Event]:
         """Put into seconds and MIDI's velocities what was found, by the level so far."""
@@ -218,11 +230,17 @@ class _Scan:
         """Begin and end the notes of one key, in order of onset; keeps the last if it goes on."""
         for note, following in zip(notes, [*notes[1:], None], strict=True):
             if note.frame >= ends.first_frame:
+                self._damped = [
+                    (at, key)
+                    for at, key in self._damped
+                    if key != note.key or note.onset - at > RESTRUCK_FRAMES
+                ]
                 yield note
             limit = self._n_frames if following is None else following.frame
             last = note.frame + self._longest_frames
             end = ends.first(note.key, note.frame + SHORTEST_FRAMES, min(limit, last))
             if end is not None:
+                self._damped.append((end, note.key))
                 yield _Ended(note, end)
             elif last < limit:
                 yield _Ended(note, last)
@@ -245,9 +263,15 @@ class _Scan:
         offset_s = max(event.end * frame_s, begun.onset_s + frame_s / 2)
         return Note(begun.onset_s, offset_s, begun.pitch, begun.velocity, begun.confidence)
 
-    def _span(self, begin: float, end: float) -> PedalSpan:
-        frame_s = self._config.frame_s
-        return PedalSpan(begin * frame_s, end * frame_s, SUSTAIN_PEDAL)
+    def _spans(self, presses: Iterable[tuple[float, float]]) -> list[_Found]:
+        """Put presses into seconds, each cut where a sound ends in it."""
+        frame_s, spans = self._config.frame_s, list[_Found]()
+        for begin, end in presses:
+            first, last = begin + PEDAL_CATCHES_FRAMES, end - PEDAL_DAMPS_FRAMES
+            up = min((at for at, _ in self._damped if first < at < last), default=end)
+            if up == end or up - begin >= SHORTEST_CUT_FRAMES:
+                spans.append(PedalSpan(begin * frame_s, up * frame_s, SUSTAIN_PEDAL))
+        return spans
 
 
 class _MeanLevel:
@@ -292,7 +316,7 @@ class _PedalScan:
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
         self._now = 0
-        self._begin = -1
+        self.begin = -1
         self._earliest = 0  # frame in which the next press may begin
 
     def push(
@@ -301,18 +325,18 @@ class _PedalScan:
         """Take the next frames, yield begin and end of each press that ends, in frames."""
         for value, is_peak, shift in zip(values, is_offset, shifts, strict=True):
             is_down = value >= self._threshold
-            if self._begin >= 0 and self._now > self._begin and (is_peak or not is_down):
-                yield self._begin, self._now + shift
-                self._begin = -1
+            if self.begin >= 0 and self._now > self.begin and (is_peak or not is_down):
+                yield self.begin, self._now + shift
+                self.begin = -1
                 self._earliest = self._now + PEDAL_REST_FRAMES
-            elif self._begin < 0 and is_down and self._now >= self._earliest:
-                self._begin = self._now
+            elif self.begin < 0 and is_down and self._now >= self._earliest:
+                self.begin = self._now
             self._now += 1
 
     def close(self, n_frames: int) -> Iterator[tuple[float, float]]:
         """Yield the press that has not ended."""
-        if self._begin >= 0:
-            yield self._begin, n_frames
+        if self.begin >= 0:
+            yield self.begin, n_frames
 
 
 def _middle(values: NDArray[np.float32]) -> NDArray[np.float32]:
