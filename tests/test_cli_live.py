@@ -116,7 +116,7 @@ def test_without_a_model_the_one_that_ships_for_it_is_taken(tmp_path, monkeypatc
     events = [json.loads(line) for line in result.stdout.splitlines()]
     kinds = [event["type"] for event in events]
     assert kinds.count("note_on") == kinds.count("note") > 50
-    assert kinds.count("pedal") > 3
+    assert kinds.count("pedal") > 0
 
     def place(event):
         return event["onset_s"], event.get("pitch", 0)

@@ -17,7 +17,7 @@ LAYERS = (
     ("catalog", "model_folder", "checkpoints", "sources"),
     ("datasets",),
     ("alignment", "score_midi", "velocity_mapping"),
-    ("reading", "devices", "formats", "midi", "files", "claims", "audio"),
+    ("reading", "devices", "formats", "midi", "note_tables", "files", "claims", "audio"),
     ("networks", "front_ends", "decoders"),
     ("tables", "windows"),
     ("notes", "errors"),
