@@ -29,12 +29,15 @@ def read_table(path: Path) -> Performance:
 
 
 def has_note_columns(path: Path) -> bool:
-    """Tell whether the first row of a table is a note, as far as its columns go.
+    """Tell whether the first row of a table has as many columns as a note.
 
-    Raises DataError where the file cannot be read.
+    Of a file that cannot be read nothing else is known: reading it will say why.
     """
-    _, line = next(iter(_rows(path)), (0, ""))
-    return len(line.split("\t")) == _N_COLUMNS
+    try:
+        rows = _rows(path)
+    except DataError:
+        return True
+    return bool(rows) and len(rows[0][1].split("\t")) == _N_COLUMNS
 
 
 def _rows(path: Path) -> list[tuple[int, str]]:

@@ -367,6 +367,14 @@ class TestRender:
         assert of_table.notes.sounding_end_s == pytest.approx([1.25, 2.5], abs=1e-3)
         assert of_table.notes.velocity.tolist() == [70, 50]
 
+    def test_a_table_that_cannot_be_read_does_not_stop_the_others(self, tmp_path, instrument):
+        write_midi(tmp_path / "midi/good.mid", melody(2))
+        (tmp_path / "midi/bad.tsv").write_bytes(b"\xff\xfe\x00")
+        found = find_midi([tmp_path / "midi"])
+        manifest = render(found, [instrument], tmp_path / "pack", RenderOptions())
+        assert [entry.name for entry in manifest.recordings] == ["good"]
+        assert "cannot be read as a label table" in manifest.rejected["bad"]
+
 
 def read_bytes(folder):
     files = (path for path in folder.rglob("*") if path.is_file())

@@ -66,8 +66,8 @@ def find_pairs(
     Without ``choice.model`` audio is transcribed only where an estimate is, or an estimates'
     folder holds, nothing else.
     """
+    from amtcli.datasets.note_files import NOTE_SUFFIXES
     from amtcli.evaluation.pairing import find_files, pair_paths
-    from amtcli.evaluation.references import NOTE_SUFFIXES
 
     if estimate is None:
         if not choice.model:

@@ -1,7 +1,7 @@
 """Reading what is compared: MIDI files, and the label tables of the Onsets and Frames family.
 
-Nothing odd in a file is dropped: notes without duration or outside the
-piano's keys still count, and the notices say how many there are and where the first one is.
+Nothing odd in a file is dropped: notes without duration or outside the piano's keys still count,
+and the notices say how many there are and where the first one is.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from pathlib import Path
 
 import mido
 
-from amtcli.midi import MIDI_SUFFIXES, read_performance
-from amtcli.note_tables import TABLE_SUFFIXES, is_table, read_table
+from amtcli.midi import read_performance
+from amtcli.note_tables import is_table, read_table
 from amtcli.notes import SUSTAIN_PEDAL, Note, Performance
-
-NOTE_SUFFIXES = MIDI_SUFFIXES | TABLE_SUFFIXES
 
 LOWEST_KEY, HIGHEST_KEY = 21, 108
 DRUM_CHANNEL = 9
