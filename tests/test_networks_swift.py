@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from amtcli.networks import swift
-from amtcli.networks.swift import HEADS, PEDAL_HEADS, Lookahead, Swift, SwiftConfig
+from amtcli.networks.swift import (
+    HEADS,
+    PEDAL_HEADS,
+    RELATIVES_SEMITONES,
+    Convolution,
+    Exchange,
+    Lookahead,
+    Swift,
+    SwiftConfig,
+)
 from amtcli.training.initial import grow
 
 SMALL = SwiftConfig(
@@ -20,6 +29,7 @@ SMALL = SwiftConfig(
     mix_channels=2,
     mix_width=12,
     dilations=(1, 2),
+    exchange_after_blocks=(0,),
     pedal_width=8,
     max_lookahead_frames=100,
 )
@@ -43,18 +53,28 @@ def network(config=SMALL):
 
 def test_a_larger_network_says_the_same_as_the_one_it_grew_from():
     small = network()
-    more = replace(SMALL, n_channels=11, mix_width=16, pedal_width=9, dilations=(1, 2, 4, 1))
+    more = replace(
+        SMALL,
+        partials_semitones=(*SMALL.partials_semitones, 7, -19),
+        n_channels=11,
+        mix_width=16,
+        pedal_width=9,
+        dilations=(1, 2, 4, 1),
+        exchange_after_blocks=(0, 2),
+    )
     torch.manual_seed(1)
     large = Swift(more).eval()
     large.load_state_dict(grow(small.state_dict(), large.state_dict()))
     with torch.no_grad():
         wanted, found = small(features()), large(features())
     for head in (*HEADS, *PEDAL_HEADS, "level"):
-        np.testing.assert_allclose(found[head], wanted[head], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found[head], wanted[head], rtol=1e-6, atol=1e-5)
     # What is new must learn: nothing that leads to it is dead on both sides.
     sum(part.square().mean() for part in large.train()(features(batch=2)).values()).backward()
     assert large.heads.weight.grad[:, 8:].abs().max() > 0
     assert large.blocks[3].merge.norm.weight.grad.abs().max() > 0
+    assert large.exchanges["2"].hear.merge.norm.weight.grad.abs().max() > 0
+    assert large.partials.merge.convolution.weight.grad[:, 5 * 6 :].abs().max() > 0
 
 
 def features(n_frames=60, batch=1):
@@ -110,8 +130,39 @@ def test_frames_handed_out_are_counted():
     assert lookahead.given == 5
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("prepared", [False, True])
+def test_keys_exchange_what_they_have_made_out_with_those_they_share_partials_with(prepared):
+    torch.manual_seed(3)
+    exchange = Exchange(SMALL).eval()
+    torch.nn.init.ones_(exchange.hear.merge.norm.weight)
+    torch.nn.init.zeros_(exchange.spread.convolution.weight)  # tells all keys of all others
+    if prepared:
+        for module in exchange.modules():
+            if isinstance(module, Convolution):
+                module.fold(torch.float32)
+    before = torch.rand(1, SMALL.n_channels, 70, 88)
+    changed = before.clone()
+    changed[:, :, 40, 30] += 1.0
+    moved = (exchange(changed) - exchange(before)).abs().amax(dim=1)[0] > 1e-6
+    assert moved.nonzero()[:, 0].unique().tolist() == [40]
+    heard_by = [30 - interval for interval in RELATIVES_SEMITONES]
+    assert moved[40].nonzero()[:, 0].tolist() == sorted(heard_by)
+
+
+def test_an_exchange_after_no_block_is_refused():
+    with pytest.raises(ValueError, match="there are blocks 0 to 1"):
+        replace(SMALL, exchange_after_blocks=(2,))
+
+
 def test_a_key_sounds_alike_wherever_it_lies_on_the_keyboard():
-    config = replace(SMALL, mix_channels=1, n_semitones=140, partials_semitones=(0, 12, 19))
+    config = replace(
+        SMALL,
+        mix_channels=1,
+        n_semitones=140,
+        partials_semitones=(0, 12, 19),
+        exchange_after_blocks=(),
+    )
     built = network(config)
     torch.nn.init.zeros_(built.bin_offset)
     torch.nn.init.zeros_(built.mix.widen.norm.weight)  # the one layer that knows keys apart

@@ -2,7 +2,8 @@
 
 Spectra with whole bins per semitone become one column per semitone; every key then gathers the
 columns of its partials, so that all keys share their weights. One dense layer per frame lets keys
-know of each other; blocks dilated in time do the rest. Heads are regressed as in Kong et al.,
+know of each other; blocks dilated in time do the rest, and between them keys may tell those they
+share partials with what they have made out. Heads are regressed as in Kong et al.,
 "High-Resolution Piano Transcription With Pedals by Regressing Onset and Offset Times" (TASLP
 2021). Velocities are counted from the recording's level, which a window of two seconds does not
 tell: every frame's level is given along, and who has seen more subtracts the mean. Shapes:
@@ -27,6 +28,8 @@ from amtcli.networks.network import Network
 HEADS = ("onset", "offset", "frame", "velocity")
 PEDAL_HEADS = ("pedal_offset", "pedal_frame")
 MIX_TIME_KERNEL = 5
+RELATIVES_SEMITONES = (-24, -19, -12, -7, 0, 7, 12, 19, 24)  # which share partials with a key
+EXCHANGE_CHANNELS = 16
 PEDAL_TIME_KERNEL, PEDAL_DILATIONS = 5, (1, 3)
 PEDAL_KEY_CHANNELS = 4
 GATHERED_FRAMES = 32
@@ -71,13 +74,23 @@ class TrunkConfig:
 class SwiftConfig(TrunkConfig):
     """Sizes of the network.
 
+    exchange_after_blocks: after which blocks keys hear of each other again, counted from 0.
     pedal_width: of the layers behind the pedal's heads.
     max_lookahead_frames: layers look ahead as far as behind until this is used up, first ones
         first; then they look behind only.
     """
 
+    exchange_after_blocks: tuple[int, ...]
     pedal_width: int
     max_lookahead_frames: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not set(self.exchange_after_blocks) <= set(range(len(self.dilations))):
+            raise ValueError(
+                f"exchange_after_blocks is {list(self.exchange_after_blocks)}: "
+                f"there are blocks 0 to {len(self.dilations) - 1}"
+            )
 
 
 class Lookahead:
@@ -199,36 +212,50 @@ def _can_fuse(weight: Tensor) -> bool:
 
 
 class HarmonicGather(nn.Module):
-    """Every key's own view of its partials: (B, n_in, T, S) to (B, n_out, T, K).
+    """Every key's own view of others: (B, n_in, T, S) to (B, n_out, T, K).
 
-    One matrix for each partial. Beyond the semitones there are zeros.
+    Of columns a semitone wide, the first of which is the lowest key's, each key gathers those at
+    ``intervals`` semitones from its own, through one matrix each. Beyond the columns there are
+    zeros. ``n_beside`` channels of the key itself may come beside.
     """
 
-    columns: Tensor
-
-    def __init__(self, n_in: int, config: TrunkConfig) -> None:
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        intervals: tuple[int, ...],
+        n_semitones: int,
+        n_beside: int = 0,
+    ) -> None:
         super().__init__()
-        self.partials = config.partials_semitones
-        self.before = max(-min(self.partials), 0)
-        self.after = max(max(self.partials) + N_KEYS - config.n_semitones, 0)
-        self.merge = Convolution(n_in * len(self.partials), config.n_channels, (1, 1), Lookahead(0))
-        columns = torch.tensor(self.partials) + torch.arange(N_KEYS)[:, None] + self.before
-        self.register_buffer("columns", columns.flatten(), persistent=False)
+        self.before = max(-min(intervals), 0)
+        self.after = max(max(intervals) + N_KEYS - n_semitones, 0)
+        self.starts = [self.before + interval for interval in intervals]
+        self.merge = Convolution(n_in * len(intervals) + n_beside, n_out, (1, 1), Lookahead(0))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Gather and merge."""
+    def forward(
+        self, x: Tensor, beside: Tensor | None = None, around: Tensor | None = None
+    ) -> Tensor:
+        """Gather and merge; adds ``around`` before it rectifies."""
         if self.training:
-            merged: Tensor = self.merge(self._gather(x))
+            merged: Tensor = self.merge(self._gather(x, beside), around)
             return merged
         # What is gathered is large; a piece of it at a time stays in the processor's cache.
-        pieces = x.split(GATHERED_FRAMES, dim=2)
-        return torch.cat([self.merge(self._gather(piece)) for piece in pieces], dim=2)
+        n_frames = x.shape[2]
+        pieces = []
+        for start in range(0, n_frames, GATHERED_FRAMES):
+            frames = slice(start, start + GATHERED_FRAMES)
+            parts = [None if part is None else part[:, :, frames] for part in (x, beside, around)]
+            pieces.append(self.merge(self._gather(*parts[:2]), parts[2]))
+        return torch.cat(pieces, dim=2)
 
-    def _gather(self, x: Tensor) -> Tensor:
-        """Put the columns of a key's partials into its channels."""
+    def _gather(self, x: Tensor, beside: Tensor | None) -> Tensor:
+        """Put the columns of a key's intervals into its channels."""
         columns = F.pad(x.permute(0, 2, 3, 1), (0, 0, self.before, self.after))
-        gathered = columns.index_select(2, self.columns)
-        return gathered.reshape(*x.shape[::2], N_KEYS, -1).permute(0, 3, 1, 2)
+        gathered = [columns[:, :, start : start + N_KEYS] for start in self.starts]
+        if beside is not None:
+            gathered.append(beside.permute(0, 2, 3, 1))
+        return torch.cat(gathered, dim=3).permute(0, 3, 1, 2)
 
 
 class KeyMix(nn.Module):
@@ -268,6 +295,29 @@ class Block(nn.Module):
         return result
 
 
+class Exchange(nn.Module):
+    """What each key has made out, told to those it shares partials with; beside a way around.
+
+    To a key alone, an octave's note and the partials of the one below look alike. (B, C, T, K)
+    to the same shape, frame by frame; a dense layer tells all keys of all others, in few words.
+    """
+
+    def __init__(self, config: SwiftConfig) -> None:
+        super().__init__()
+        none, n_told, n_few = Lookahead(0), EXCHANGE_CHANNELS, config.mix_channels
+        self.tell = Convolution(config.n_channels, n_told, (1, 1), none)
+        self.gather = Convolution(n_told * N_KEYS, config.mix_width, (1, 1), none)
+        self.spread = Convolution(config.mix_width, n_few * N_KEYS, (1, 1), none)
+        self.hear = HarmonicGather(n_told, config.n_channels, RELATIVES_SEMITONES, N_KEYS, n_few)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add what the relatives of each key say, and what all keys say together."""
+        told = self.tell(x)
+        together = unflat_keys(self.spread(self.gather(flat_keys(told))))
+        heard: Tensor = self.hear(told, beside=together, around=x)
+        return heard
+
+
 class PedalHead(nn.Module):
     """All keys at once to the pedal's logits: (B, C, T, K) to (B, 2, T)."""
 
@@ -298,7 +348,7 @@ class PedalHead(nn.Module):
 class Swift(Network):
     """Features (B, T, bins, spectra) to what ``PeaksDecoder`` reads."""
 
-    can_grow = True  # n_channels, dilations and widths: residual ways start at zero
+    can_grow = True  # in anything that adds to what is there: residual ways start at zero
 
     def __init__(self, config: SwiftConfig) -> None:
         super().__init__()
@@ -310,11 +360,16 @@ class Swift(Network):
         self.semitones = Convolution(
             first, second, (3, config.bins_per_semitone), lookahead, stride=config.bins_per_semitone
         )
-        self.partials = HarmonicGather(second, config)
+        self.partials = HarmonicGather(
+            second, config.n_channels, config.partials_semitones, config.n_semitones
+        )
         self.near = Block(config.n_channels, 1, lookahead)
         self.mix = KeyMix(config, lookahead)
         self.blocks = nn.ModuleList(
             Block(config.n_channels, dilation, lookahead) for dilation in config.dilations
+        )
+        self.exchanges = nn.ModuleDict(
+            {str(number): Exchange(config) for number in config.exchange_after_blocks}
         )
         self.heads = nn.Conv2d(config.n_channels, len(HEADS), 1)
         # From 0 it does not move: what is heard must rise with the level before less of it pays.
@@ -340,12 +395,18 @@ class Swift(Network):
         """
         x = self.semitones(self.bins(self.as_image(features)))
         x = self.mix(self.near(self.partials(x)))
-        for block in self.blocks:
-            x = block(x)
+        for number, block in enumerate(self.blocks):
+            x = self.exchanged(number, block(x))
         keys = self.key_logits(x).unbind(dim=1)
         pedals = self.pedal(x).transpose(1, 2).split(1, dim=2)
         logits = dict(zip(HEADS + PEDAL_HEADS, (*keys, *pedals), strict=True))
         return {**logits, "level": self.levels(features)}
+
+    def exchanged(self, number: int, x: Tensor) -> Tensor:
+        """Let keys hear of each other after the block ``number``, where they do."""
+        name = str(number)
+        result: Tensor = self.exchanges[name](x) if name in self.exchanges else x
+        return result
 
     def as_image(self, features: Tensor) -> Tensor:
         """(B, T, bins, spectra) to what the first layer takes, (B, spectra, T, bins)."""
@@ -405,6 +466,8 @@ def initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.merge.norm.weight)
     if isinstance(module, KeyMix):
         nn.init.zeros_(module.widen.norm.weight)
+    if isinstance(module, Exchange):
+        nn.init.zeros_(module.hear.merge.norm.weight)
 
 
 def initialise_output(output: nn.Conv2d, bias: float = -3.0) -> None:

@@ -52,8 +52,8 @@ class SwiftStream:
         network = self._network
         x = self._semitones.push(self._bins.push(network.as_image(features[None])))
         x = self._mix.push(self._near.push(network.partials(x)))
-        for block in self._blocks:
-            x = block.push(x)
+        for number, block in enumerate(self._blocks):
+            x = network.exchanged(number, block.push(x))
         keys = torch.sigmoid(self._keys.push(network.key_logits(x)))
         pedals = torch.sigmoid(self._pedal.push(x))
         parts = dict(zip(HEADS, keys[0], strict=True))

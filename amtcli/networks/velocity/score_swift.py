@@ -59,7 +59,9 @@ class ScoreSwift(VelocityNetwork):
         self.bin_offset = nn.Parameter(torch.zeros(n_bins, config.n_spectra))
         self.bins = Convolution(config.n_spectra, first, (3, 5), ahead)
         self.semitones = Convolution(first, second, (3, bins), ahead, stride=bins)
-        self.partials = HarmonicGather(second, config)
+        self.partials = HarmonicGather(
+            second, config.n_channels, config.partials_semitones, config.n_semitones
+        )
         # Beside the sound's own two layers, which reach as far: it takes no more frames.
         beside = Lookahead(_UNLIMITED)
         self.told = Convolution(len(_CONDITIONS) + 1, config.n_channels, _SCORE_KERNEL, beside)
