@@ -241,12 +241,11 @@ class HarmonicGather(nn.Module):
             merged: Tensor = self.merge(self._gather(x, beside), around)
             return merged
         # What is gathered is large; a piece of it at a time stays in the processor's cache.
-        n_frames = x.shape[2]
         pieces = []
-        for start in range(0, n_frames, GATHERED_FRAMES):
-            frames = slice(start, start + GATHERED_FRAMES)
-            parts = [None if part is None else part[:, :, frames] for part in (x, beside, around)]
-            pieces.append(self.merge(self._gather(*parts[:2]), parts[2]))
+        for start in range(0, x.shape[2], GATHERED_FRAMES):
+            frames = (slice(None), slice(None), slice(start, start + GATHERED_FRAMES))
+            gathered = self._gather(x[frames], None if beside is None else beside[frames])
+            pieces.append(self.merge(gathered, None if around is None else around[frames]))
         return torch.cat(pieces, dim=2)
 
     def _gather(self, x: Tensor, beside: Tensor | None) -> Tensor:
