@@ -96,6 +96,22 @@ def test_bad_pairs_give_their_reason_and_exit_code_1(tmp_path):
     assert len(open_pack(tmp_path / "pack").recordings) == 2
 
 
+def test_what_its_source_no_longer_has_leaves_the_pack_and_is_named(tmp_path):
+    source, packed = tmp_path / "smd", tmp_path / "pack"
+    make_smd(source)
+    assert "no longer" not in amt("smd", source, "-o", packed, "-j", 1).output
+    names = [recording.name for recording in open_pack(packed).recordings]
+    for path in source.rglob(f"{names[0]}.*"):
+        path.unlink()
+    result = amt("smd", source, "-o", packed, "-j", 1)
+    assert result.exit_code == 0, result.output
+    assert [recording.name for recording in open_pack(packed).recordings] == names[1:]
+    gone = packed / "recordings" / f"{names[0]}.h5"
+    assert f"amt: {gone} is no longer part of the pack; delete it" in "".join(
+        result.output.splitlines(keepends=False)
+    )
+
+
 def test_verify_tells_what_was_damaged(tmp_path):
     make_pairs(tmp_path / "pairs")
     amt("pairs", tmp_path / "pairs", "-o", tmp_path / "pack", "-j", 1)

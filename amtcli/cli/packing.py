@@ -46,6 +46,7 @@ def check_source(source: Path) -> None:
 
 def carry_out(data_set: DataSet, choice: PackChoice) -> int:
     """Pack a data set, say what became of it, and return the exit code."""
+    from amtcli.datasets.pack import unlisted_files
     from amtcli.datasets.packing import PackOptions, check_folder, check_space, estimate, pack
 
     front_ends = {name: _front_end(name) for name in choice.features}
@@ -71,6 +72,8 @@ def carry_out(data_set: DataSet, choice: PackChoice) -> int:
 
         manifest = pack(data_set, choice.out, options, count)
     _say(choice, _summary(manifest, choice.out))
+    if unlisted := unlisted_files(choice.out, manifest):
+        _say(choice, _no_longer_part(unlisted))
     for name, front_end in front_ends.items():
         if manifest.recordings:
             _cache(name, front_end, options, choice)
@@ -167,6 +170,15 @@ def _summary(manifest: Manifest, folder: Path) -> str:
             parts.append(f"{split} {len(held)} ({hours:.1f} h)")
     left = f"; {len(manifest.rejected)} left out" if manifest.rejected else ""
     return f"{len(manifest.recordings)} recordings in {folder}: {', '.join(parts) or 'none'}{left}"
+
+
+def _no_longer_part(unlisted: list[Path]) -> str:
+    if len(unlisted) == 1:
+        return f"{unlisted[0]} is no longer part of the pack; delete it, or give its source again"
+    return (
+        f"{unlisted[0]} and {len(unlisted) - 1} more are no longer part of the pack; delete them, "
+        "or give their sources again"
+    )
 
 
 def _say(choice: PackChoice, *texts: str) -> None:

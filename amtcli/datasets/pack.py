@@ -163,6 +163,12 @@ def recording_path(folder: Path, name: str) -> Path:
     return folder / _RECORDINGS / f"{name}.h5"
 
 
+def unlisted_files(folder: Path, manifest: Manifest) -> list[Path]:
+    """Find the recordings that lie in a pack's folder without being part of it, in order."""
+    listed = {recording_path(folder, entry.name) for entry in manifest.recordings}
+    return sorted(path for path in (folder / _RECORDINGS).rglob("*.h5") if path not in listed)
+
+
 def features_folder(folder: Path, key: str) -> Path:
     """Return where a pack keeps the features of one front-end."""
     return folder / _FEATURES / key

@@ -54,7 +54,8 @@ class Ranks:
 def join_ranks(device: str) -> Generator[Ranks, None, None]:
     """Take a place among the processes that ``torchrun`` started, or train alone without it.
 
-    Raises UsageError for a device that this machine does not have.
+    None leaves before all have come to the end, unless it fails. Raises UsageError for a device
+    that this machine does not have.
     """
     n_ranks = int(os.environ.get("WORLD_SIZE", "1"))
     if n_ranks == 1:
@@ -69,6 +70,9 @@ def join_ranks(device: str) -> Generator[Ranks, None, None]:
     torch.distributed.init_process_group(backend, timeout=_LONGEST_WAIT)
     try:
         yield Ranks(torch.distributed.get_rank(), n_ranks, own)
+        # Gloo's threads let go of tensors after an exchange is over, for which they need Python:
+        # where it has ended meanwhile, the process is aborted. While others write, they have time.
+        torch.distributed.barrier()
     finally:
         torch.distributed.destroy_process_group()
 
