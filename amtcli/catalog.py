@@ -66,10 +66,15 @@ class CatalogEntry:
 def data_folder() -> Path:
     """Return the folder of pulled and imported models; it need not exist."""
     if override := os.environ.get("AMT_MODEL_DIR"):
-        return Path(override).expanduser()
+        return _at_home(override)
     import platformdirs
 
     return platformdirs.user_data_path("amt", appauthor=False) / "models"
+
+
+def _at_home(path: str) -> Path:
+    """Replace a ~ in front; that of a user who is not known stays."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises for such
 
 
 def shipped_folder() -> Path:
@@ -99,10 +104,10 @@ def locate(name_or_path: str) -> Path:
     folder with ``model.toml`` is itself; anything else is a name. Raises ModelError for what is
     neither.
     """
-    path = Path(name_or_path).expanduser()
+    path = _at_home(name_or_path)
     if _holds_model(path) and not _is_shipped(path):
         return path
-    name = path.name if _holds_model(path) else name_or_path
+    name = path.resolve().name if _holds_model(path) else name_or_path
     if name not in _names():
         raise _unknown(name_or_path)
     shipped, pulled = shipped_folder() / name, data_folder() / name
@@ -300,7 +305,7 @@ def _with_weights(entry: CatalogEntry, folder: Path, weights: StoredWeights) -> 
 
 def _unknown(name_or_path: str) -> ModelError:
     """Say what a word that is neither a model's name nor its folder may have been meant for."""
-    path = Path(name_or_path).expanduser()
+    path = _at_home(name_or_path)
     names = _names()
     known = f"known models: {', '.join(names) or 'none'}"
     if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names that are too long

@@ -198,13 +198,17 @@ class Engine:
         return ReadOptions(self._rate_hz, mono, self.window, n_threads, n_ahead)
 
     def _batches(self, reader: Iterable[Window]) -> Iterator[list[Window]]:
-        """Gather windows until enough of them have sound; silence and ends travel along."""
+        """Gather windows until enough of them have sound; silence and ends travel along.
+
+        Of a long silence so many travel that memory does not grow.
+        """
         batch: list[Window] = []
         n_sounding = 0
         for window in reader:
             batch.append(window)
             n_sounding += _has_sound(window)
-            if n_sounding >= self._batch_size or (not n_sounding and window.samples is None):
+            is_full = n_sounding >= self._batch_size or len(batch) >= 4 * self._batch_size
+            if is_full or (not n_sounding and window.samples is None):
                 yield batch
                 batch, n_sounding = [], 0
         if batch:

@@ -124,6 +124,9 @@ def _find_word(word: str, recursive: bool) -> Iterator[Found]:
 
 def _find_path(word: str, recursive: bool) -> Iterator[Found]:
     path = Path(word)
+    if not word:  # as a script gives that forgot to set a variable; a path would be this folder
+        yield Found("(an empty name)", path, problem=_MISSING)
+        return
     try:
         path.stat()
     except FileNotFoundError:

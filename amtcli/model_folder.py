@@ -375,12 +375,16 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
         shutil.rmtree(retired, ignore_errors=True)
 
 
+# What file managers leave where they have looked.
+_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
+
+
 def _refuse_other_contents(folder: Path) -> None:
     """Refuse a folder that holds anything but a model: what is replaced is removed."""
     try:
         names = os.listdir(folder)  # noqa: PTH208 - at once: another process may replace it
     except FileNotFoundError:
         return
-    others = sorted(set(names) - {CONFIG_FILE, WEIGHTS_FILE, CARD_FILE})
+    others = sorted(set(names) - {CONFIG_FILE, WEIGHTS_FILE, CARD_FILE} - _LITTER)
     if others:
         raise ModelError(f"{folder} holds {others[0]!r}, which is no part of a model; nothing done")

@@ -71,6 +71,16 @@ def is_special(path: Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
+def unwritable(folder: Path) -> str | None:
+    """Say why nothing can be written into ``folder``, which need not exist; None: it can."""
+    there = folder
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        return f"{folder} ({there} is not a folder)"
+    return None if os.access(there, os.W_OK | os.X_OK) else str(folder)
+
+
 def has_content(path: Path) -> bool:
     """Whether ``path`` is a file with something in it, which a finished output always is."""
     return path.is_file() and path.stat().st_size > 0
@@ -123,6 +133,8 @@ def choose_target(inputs: Inputs, n_recordings: int, options: OutputOptions) -> 
     if out in _STDOUT_WORDS:
         _check_stdout(n_recordings, formats, options)
         return Target(formats, stdout=True)
+    if not out:
+        raise UsageError("-o names nothing: give a file, a folder, or - for standard output")
     path = Path(out)
     suffix = path.suffix.lower()
     if is_folder(path) or out.endswith(tuple(filter(None, (os.sep, os.altsep)))):

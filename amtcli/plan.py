@@ -25,6 +25,7 @@ from amtcli.outputs import (
     choose_target,
     has_content,
     is_special,
+    unwritable,
 )
 
 _MAX_LISTED = 10
@@ -74,10 +75,10 @@ def make_plan(inputs: Inputs, options: OutputOptions) -> Plan:
     Raises `NoInputError` when the inputs stand for nothing, `UsageError` for everything that
     would stop or spoil the work later: all offending files are named, ten at most.
     """
-    usable = [found for found in inputs.found if found.problem is None]
-    if not usable:
+    if all(found.problem for found in inputs.found):
         raise NoInputError(_no_input_text(inputs.found))
-    sources = {_identity(found.path) if found.path else None for found in usable}
+    # Those that cannot be read count, too: mended, they shall not need another place.
+    sources = {_identity(found.path) if found.path else None for found in inputs.found}
     target = choose_target(inputs, len(sources), options)
     planned, taken_keys, seen = [], set(), {}
     for found in inputs.found:
@@ -172,15 +173,7 @@ def _refuse_unwritable(plan: Plan) -> None:
         for output in planned.outputs
         if output.path is not None and not is_special(output.path)
     )
-    bad = []
-    for folder in folders:
-        there = folder
-        while not os.path.lexists(there) and there != there.parent:
-            there = there.parent
-        if not there.is_dir():
-            bad.append(f"{folder} ({there} is not a folder)")
-        elif not os.access(there, os.W_OK | os.X_OK):
-            bad.append(str(folder))
+    bad = [problem for folder in folders if (problem := unwritable(folder))]
     if bad:
         raise UsageError(_listing("output folders that cannot be written; choose with -o", bad))
 

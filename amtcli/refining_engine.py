@@ -6,6 +6,7 @@ read with those in mind that sound with it.
 
 from __future__ import annotations
 
+import io
 import secrets
 import shutil
 import tempfile
@@ -76,6 +77,24 @@ def _kept(recording: Recording, folder: Path) -> Recording:
             except OSError:
                 return recording  # which is told when it is to be read
         copy = folder / secrets.token_hex(8)
-        with copy.open("wb") as file:
-            shutil.copyfileobj(source, file, _BLOCK_BYTES)
+        try:
+            with copy.open("wb") as file:
+                shutil.copyfileobj(source, file, _BLOCK_BYTES)
+        except OSError as error:
+            return replace(recording, source=_Unreadable(error))
     return replace(recording, source=copy)
+
+
+class _Unreadable(io.RawIOBase):
+    """A stream that could not be kept: whoever reads it is told why, and that recording fails."""
+
+    def __init__(self, error: OSError) -> None:
+        self._error = error
+
+    def readable(self) -> bool:
+        """Say yes, to be asked."""
+        return True
+
+    def readinto(self, _: object) -> int:
+        """Raise what went wrong."""
+        raise self._error

@@ -175,6 +175,13 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+# Where `python -m pip` would run a pip.py that lies in the current folder, this runs pip's.
+_RUN_PIP = (
+    "import runpy, sys; sys.path = [path for path in sys.path if path]; "
+    "runpy.run_module('pip', run_name='__main__', alter_sys=True)"
+)
+
+
 def _package_command(requirement: str, target: Path) -> list[str]:
     """Build the command by which the user's own installer puts a wheel into ``target``.
 
@@ -186,7 +193,7 @@ def _package_command(requirement: str, target: Path) -> list[str]:
     pip += ["--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
     pip += ["--dest", str(target), requirement]
     if importlib.util.find_spec("pip") and sys.executable:
-        return [sys.executable, "-m", "pip", *pip]
+        return [sys.executable, "-c", _RUN_PIP, *pip]
     if uv := shutil.which("uv"):
         uv_options = ["--no-deps", "--only-binary", ":all:", "--no-progress"]
         uv_options += ["--python", sys.executable, "--target", str(target)]
@@ -203,8 +210,6 @@ def _run_installer(
     scratch = folder / "scratch"
     scratch.mkdir()
     environment = dict(os.environ, TMPDIR=str(scratch), TEMP=str(scratch), TMP=str(scratch))
-    # Without it, `python -m pip` would run a pip.py that lies in the current folder.
-    environment["PYTHONSAFEPATH"] = "1"
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -30,8 +30,8 @@ DECODER = {
     "onset_threshold": 0.65,
     "offset_threshold": 0.5,
     "frame_threshold": 0.2,
-    "pedal_offset_threshold": 0.22,
-    "pedal_frame_threshold": 0.72,
+    "pedal_offset_threshold": 0.985,
+    "pedal_frame_threshold": 0.2,
     "longest_note_s": 2.0,
 }
 
@@ -44,6 +44,7 @@ def write_swift(folder, max_lookahead_frames=4, lookahead_samples=1024):
         built.level_weight.zero_()  # live, velocities are counted from the level so far
         for output in (built.heads, built.pedal.output):
             output.bias.zero_()
+        built.pedal.output.weight.mul_(0.1)  # between always and never
     front_end = replace(FRONT_END, lookahead_samples=lookahead_samples)
     config = ModelConfig(
         format=1,

@@ -48,6 +48,13 @@ def test_a_score_twice_as_fast_is_found():
     assert np.percentile(errors_s, 95) < 0.08  # a frame of the score is two of the recording
 
 
+@pytest.mark.parametrize("pause_s", [30.0, 80.0, 150.0])
+def test_a_recording_may_go_on_for_long_while_the_score_stays(pause_s):
+    (onsets_s, score), (played_s, audio) = music(), music(lambda t: t + pause_s * (t > 45))
+    errors_s = np.abs(warp(score, audio).heard_at(onsets_s) - played_s)
+    assert np.percentile(errors_s, 95) < 0.04
+
+
 def test_a_single_note_is_paired():
     one = [score_features(np.array([t]), np.array([t + 1]), np.array([60])) for t in (1.0, 3.0)]
     found = warp(*one)

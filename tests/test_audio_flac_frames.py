@@ -6,8 +6,25 @@ import soundfile as sf
 
 from amtcli.audio import flac_frames
 
+
+def remainder(data, polynomial, n_bits):
+    """Divide bit by bit, as the standard says it."""
+    rest = 0
+    for bit in range(8 * len(data)):
+        rest = rest << 1 | data[bit // 8] >> (7 - bit % 8) & 1
+        rest ^= polynomial if rest >> n_bits else 0
+    return rest
+
+
+def whole(header):
+    """A frame of a header, some bytes, and the checksum that gives the remainder 0."""
+    frame = header + bytes(range(50, 60))
+    return frame + remainder(frame + bytes(2), 0x18005, 16).to_bytes(2, "big")
+
+
 # The frame header of the example in RFC 9639, D.1: one sample, frame 0.
-EXAMPLE = bytes.fromhex("fff869180000bf")
+EXAMPLE_HEADER = bytes.fromhex("fff869180000bf")
+EXAMPLE = whole(EXAMPLE_HEADER)
 HEAD = b"fLaC\x80\0\0\x22" + b"\x10\0\x10\0" + bytes(30)
 
 
@@ -45,15 +62,7 @@ def test_a_frame_across_the_end_of_what_is_read_at_once_is_found():
 
 def with_checksum(header):
     """A header whose last byte is such that the whole has the remainder 0."""
-    for checksum in range(256):
-        remainder = 0
-        for bit in range(8 * len(header) + 8):
-            byte = (header + bytes([checksum]))[bit // 8]
-            remainder = remainder << 1 | byte >> (7 - bit % 8) & 1
-            remainder ^= 0x107 if remainder & 0x100 else 0
-        if remainder == 0:
-            return header + bytes([checksum])
-    raise AssertionError
+    return header + bytes([remainder(header + bytes(1), 0x107, 8)])
 
 
 @pytest.mark.parametrize(
@@ -69,7 +78,7 @@ def with_checksum(header):
 )
 def test_numbers_are_decoded(header, sample):
     content = with_checksum(bytes.fromhex(header))
-    assert find(content + bytes(10)) == (0, sample)
+    assert find(whole(content) + bytes(10)) == (0, sample)
 
 
 @pytest.mark.parametrize(
@@ -91,4 +100,14 @@ def test_what_is_no_header_is_passed_over(header):
 
 
 def test_a_wrong_checksum_is_passed_over():
-    assert find(EXAMPLE[:-1] + b"\x00" + bytes(20)) is None
+    assert find(whole(EXAMPLE_HEADER[:-1] + b"\x00") + bytes(20)) is None
+
+
+def test_a_frame_that_was_damaged_is_passed_over():
+    content = flac(20 * 4096)
+    head = flac_frames.read_head(io.BytesIO(content))
+    start, _ = find(content, 0, 5 * 4096, head)
+    broken = bytearray(content)
+    broken[start + 3000] ^= 0x10
+    assert find(bytes(broken), 0, 4 * 4096, head) == find(content, 0, 4 * 4096, head)
+    assert find(bytes(broken), 0, 5 * 4096, head) == find(content, 0, 6 * 4096, head)

@@ -117,6 +117,13 @@ def test_a_folder_is_itself_and_a_shipped_one_stands_for_its_name(tmp_path, ship
     write_model(tmp_path / "mine", toy_folder.CONFIG, toy_folder.TENSORS)
     assert resolve(str(tmp_path / "mine")) == tmp_path / "mine"
     assert resolve(str(shipped / NAME)) == tmp_path / "data" / NAME
+    (tmp_path / "link").symlink_to(shipped / NAME)
+    assert resolve(str(tmp_path / "link")) == tmp_path / "data" / NAME
+
+
+def test_the_home_of_nobody_is_no_model(shipped):
+    with pytest.raises(ModelError, match="there is no model '~nobody-of-this-name/x'"):
+        resolve("~nobody-of-this-name/x")
 
 
 def test_a_copied_folder_without_weights_says_what_to_copy(tmp_path, shipped):

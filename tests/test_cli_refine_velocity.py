@@ -230,6 +230,8 @@ def test_a_score_out_of_time_needs_align(reader):
         (["--strength", "2"], "--strength takes 0"),
         (["--match", "no.mid"], "--match no.mid: this is neither a file nor a curve"),
         (["--report", "r.txt"], "--report r.txt: its name must end in .csv or .json"),
+        (["--report", "a.wav/r.csv"], "--report a.wav/r.csv cannot be written: a.wav (a.wav is"),
+        (["--plot", "a.wav"], "--plot: cannot write into a.wav"),
         (["-o", "a.mid"], "-o a.mid: the score would be overwritten"),
         (["-o", "./link.mid"], "the score would be overwritten"),
         (["-o", "a.json"], "-o a.json: the result is MIDI"),

@@ -92,6 +92,19 @@ def test_splits_and_what_is_left_out(tmp_path, midi, sine):
     assert "not among the MIDI files: Chopin*" in said
 
 
+def test_nothing_more_is_held_out_where_maestro_says_what_is_for_what(
+    tmp_path, midi, sine, monkeypatch
+):
+    monkeypatch.setattr("amtcli.cli.render._USUAL_SHARE", 1.0)
+    table = tmp_path / "maestro.csv"
+    table.write_text("midi_filename,split\n2004/other.midi,train\n")
+    splits = {}
+    for name, words in (("own", []), ("maestro", ["--split-from", table])):
+        run(midi, "--soundfont", sine, "-o", tmp_path / name, "-j", 1, "--dry", *words)
+        splits[name] = {recording.split for recording in open_pack(tmp_path / name).recordings}
+    assert splits == {"own": {"validation"}, "maestro": {"train"}}
+
+
 def test_a_bad_file_is_named_and_the_rest_goes_on(tmp_path, midi, sine):
     (midi / "Ravel" / "piece.mid").write_bytes(b"not MIDI")
     said = run(midi, "--soundfont", sine, "-o", tmp_path / "pack", "-j", 1, exit_code=1)

@@ -38,6 +38,18 @@ def test_folders_named_after_splits_decide(tmp_path):
     }
 
 
+def test_nothing_is_held_out_of_a_folder_that_says_what_it_is_for(tmp_path):
+    for folder in ("train", "other"):
+        make_pairs(tmp_path / folder, n=2)
+    recordings = find_pairs(tmp_path, "train", 1.0).recordings
+    assert {each.name: each.split for each in recordings} == {
+        "other/take0": "validation",
+        "other/take1": "validation",
+        "train/take0": "train",
+        "train/take1": "train",
+    }
+
+
 def test_what_has_no_partner_is_counted(tmp_path):
     make_pairs(tmp_path, n=2)
     write_audio(tmp_path / "solo.wav", sound(melody()))

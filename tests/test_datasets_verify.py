@@ -43,6 +43,15 @@ def test_damaged_missing_and_other_files_are_told(folder):
     assert "is not the file that the manifest lists" in problems[2]
 
 
+def test_damage_of_the_files_structure_is_told_too(folder):
+    damaged = recording_path(folder, "take1")
+    data = damaged.read_bytes()
+    damaged.write_bytes(data[:512] + bytes(512) + data[1024:])
+    problems = [each.problem for each in verify_pack(folder)]
+    assert problems[0] is problems[2] is None
+    assert problems[1].startswith(f"{damaged} ") and problems[1].endswith("pack it again")
+
+
 def test_what_is_no_pack_is_refused(tmp_path):
     with pytest.raises(DataError, match="is no pack"):
         verify_pack(tmp_path)

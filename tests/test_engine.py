@@ -73,6 +73,20 @@ def test_silent_windows_reach_the_decoder_without_being_computed(monkeypatch):
     assert last.offset_s == 18  # the decoder saw all 18 windows
 
 
+def test_silence_does_not_pile_up(monkeypatch):
+    engine = Engine(toy_model(monkeypatch), EngineOptions(device="cpu", batch_size=2))
+    sizes = []
+    compute = engine._compute
+    monkeypatch.setattr(
+        engine, "_compute", lambda batch, jobs: sizes.append(len(batch)) or compute(batch, jobs)
+    )
+    audio = np.zeros(60 * 100, np.float32)  # 101 windows
+    audio[5999] = 1
+    (result,) = engine.transcribe([recording("a", audio)])
+    assert onsets(result) == [5999]
+    assert max(sizes) == 8
+
+
 def test_a_batch_that_does_not_fit_is_halved_and_stays_so(monkeypatch):
     notices = []
     audio = clicks(1000, 3, 500, 998)

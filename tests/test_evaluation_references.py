@@ -107,6 +107,14 @@ def test_the_pedal_is_down_from_the_threshold_on(tmp_path):
     assert high.pedals == ()
 
 
+def test_several_tracks_in_a_file_that_says_it_has_one_change_nothing(tmp_path):
+    path = two_hands(tmp_path / "pedal.mid", pedal_values=(20, 70, 20, 5))
+    data = path.read_bytes()
+    (tmp_path / "zero.mid").write_bytes(data[:9] + b"\x00" + data[10:])
+    found = read_note_file(tmp_path / "zero.mid", pedal_threshold=8).performance
+    assert found == read_note_file(path, pedal_threshold=8).performance
+
+
 def test_a_midi_file_inside_riff(tmp_path):
     data = write_midi(tmp_path / "a.mid", melody()).read_bytes()
     (tmp_path / "riff.mid").write_bytes(b"RIFF\x00\x00\x00\x00RMIDdata\x00\x00\x00\x00" + data)

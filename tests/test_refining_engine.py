@@ -48,6 +48,21 @@ def test_a_recording_without_notes_is_not_heard_again(monkeypatch):
     assert list(both.transcribe([])) == [empty]
 
 
+def test_a_stream_that_cannot_be_kept_fails_and_the_rest_goes_on(monkeypatch):
+    both, _ = refining(monkeypatch)
+
+    class Torn(io.BytesIO):
+        def read(self, *_):
+            raise OSError(28, "No space left on device")
+
+    results = list(both.transcribe([Recording("torn", Torn()), recording("a", clicks(1000, 4))]))
+    found = {result.recording.key: result for result in results}
+    assert str(found["torn"].error) == (
+        "torn: cannot be read (No space left on device); check the disk"
+    )
+    assert found["a"].performance.notes
+
+
 def test_what_can_be_read_only_once_is_heard_twice(monkeypatch, tmp_path):
     both, _ = refining(monkeypatch)
     stream = io.BytesIO()

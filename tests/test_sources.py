@@ -140,7 +140,6 @@ def test_a_wheel_that_is_cut_short_cannot_be_unpacked(tmp_path):
         sources._take_from_wheel(wheel, FILE, tmp_path)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no safe path")
 def test_a_pip_in_the_current_folder_is_not_run(wheels, downloads, tmp_path, monkeypatch):
     make_wheel(wheels)
     (tmp_path / "pip.py").write_text("open('executed', 'w')\n")

@@ -79,6 +79,22 @@ def test_a_card_says_which_settings_were_chosen(facts):
     assert "| `onset_threshold` | 0.25 | 0.25, 0.5 |\n| `shortest_frames` | 1 | 1 |" in card
 
 
+def test_losses_are_no_scores_and_velocities_are_evaluated_as_such(facts):
+    recipe = dict(facts.recipe)
+    recipe["validation"] = {**recipe["validation"], "metric": "neg_loss"}
+    informed = replace(
+        facts,
+        recipe=recipe,
+        decoder={"kind": "score_velocities"},
+        scores={"neg_loss": -0.25},
+        curve=[CurvePoint(600, {"neg_loss": -0.25})],
+    )
+    card = write_card(informed).replace("\n", " ")
+    assert "the objective's mean loss over windows, negative. For other" in card
+    assert "`amt evaluate REFERENCES --velocity --model mine`" in card
+    assert "mean over recordings" not in card
+
+
 def test_short_trainings_are_told_in_minutes(facts):
     assert "| Time in steps | 15.0 min |" in write_card(replace(facts, hours=0.25))
 
@@ -100,7 +116,7 @@ def test_data_and_protocol_in_words(facts):
     recipe["validation"] = {**recipe["validation"], "n_recordings": 5, "excerpt_s": 20.5}
     words = protocol_words(recipe, is_best=True)
     assert "with augmentation" in words
-    assert "(5 recordings, the first 20.5 s of each)" in words
+    assert "(at most 5 recordings, the first 20.5 s of each)" in words
     words = protocol_words(recipe, is_best=False)
     assert words.endswith("8 per step. These weights are the last.")
 

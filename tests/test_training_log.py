@@ -10,7 +10,7 @@ from amtcli.training.log import LOG_FILE, TENSORBOARD_FOLDER, RunLog, read_log
 
 
 def test_lines_and_curves_hold_what_was_written(tmp_path):
-    with RunLog(tmp_path, 0, None) as log:
+    with RunLog(tmp_path, 0, 0, None) as log:
         log.write("train", 10, {"loss": 0.5, "device": "cpu"})
         log.write("validation", 20, {"onset_f1": 0.75})
     assert read_log(tmp_path) == [
@@ -25,24 +25,25 @@ def test_lines_and_curves_hold_what_was_written(tmp_path):
 
 
 def test_what_came_after_the_state_is_dropped(tmp_path):
-    with RunLog(tmp_path, 0, None) as log:
+    with RunLog(tmp_path, 0, 0, None) as log:
         for step in (10, 20, 30):
             log.write("train", step, {"loss": float(step)})
+            log.write("validation", step, {"loss": -1.0})
     with (tmp_path / LOG_FILE).open("a") as file:
         file.write('{"kind": "tra')  # killed while it wrote
-    with RunLog(tmp_path, 20, None) as log:
+    with RunLog(tmp_path, 20, 10, None) as log:
         log.write("train", 30, {"loss": 3.0})
     lines = [(line["step"], line["loss"]) for line in read_log(tmp_path)]
-    assert lines == [(10, 10.0), (20, 20.0), (30, 3.0)]
+    assert lines == [(10, 10.0), (10, -1.0), (20, 20.0), (30, 3.0)]
 
 
 def test_a_missing_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UsageError, match=r"amtcli\[wandb\]"):
-        RunLog(tmp_path, 0, "project")
+        RunLog(tmp_path, 0, 0, "project")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UsageError, match=r"amtcli\[train\]"):
-        RunLog(tmp_path, 0, None)
+        RunLog(tmp_path, 0, 0, None)
 
 
 def test_wandb_is_told_the_same_numbers(tmp_path, monkeypatch):
@@ -65,7 +66,7 @@ def test_wandb_is_told_the_same_numbers(tmp_path, monkeypatch):
     run, given = Run(), []
     monkeypatch.setitem(sys.modules, "wandb", Wandb)
     for _ in range(2):
-        with RunLog(tmp_path, 0, "keys") as log:
+        with RunLog(tmp_path, 0, 0, "keys") as log:
             log.write("train", 5, {"loss": 0.5, "device": "cpu"})
     assert run.logged == [(5, {"train/loss": 0.5})] * 2
     assert run.finished

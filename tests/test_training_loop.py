@@ -280,6 +280,43 @@ def test_a_state_elsewhere_is_gone_on_from(tmp_path, recordings):
     assert same(state_of(tmp_path, "one"), state_of(tmp_path, "two"))
 
 
+def test_gone_on_from_elsewhere_the_folder_gets_a_model_however_good_the_other_was(
+    tmp_path, recordings
+):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, recordings, name="one", watcher=Watcher(stop_after=7), validator=Scores(0.9))
+    state = str(tmp_path / "one" / STATE_FILE)
+    outcome, kept = run(tmp_path, recordings, name="two", validator=Scores(0.5), resume=state)
+    assert [step for step, _ in kept.models] == [12]
+    assert outcome.scores == {"onset_f1": 0.5}
+    # The folder itself still knows its best.
+    _, kept = run(tmp_path, recordings, name="one", validator=Scores(0.5), resume=state)
+    assert kept.models == []
+
+
+def test_what_fails_in_a_validation_has_cost_no_step(tmp_path, recordings):
+    def broken(network, front_end):
+        raise TrainingError("validation: a.wav cannot be read")
+
+    with pytest.raises(TrainingError, match="cannot be read"):
+        run(tmp_path, recordings, name="parts", validator=broken)
+    assert state_of(tmp_path, "parts")["progress"]["step"] == 6
+    watcher = Watcher()
+    run(
+        tmp_path,
+        recordings,
+        name="parts",
+        watcher=watcher,
+        validator=Scores(0.5, 0.75),
+        resume="auto",
+    )
+    assert watcher.steps == list(range(7, 13))
+    assert watcher.validations == [(6, 0.5, True), (12, 0.75, True)]
+    run(tmp_path, recordings, name="whole", validator=Scores(0.5, 0.75))
+    assert same(state_of(tmp_path, "whole"), state_of(tmp_path, "parts"))
+    assert curve(tmp_path, "whole") == curve(tmp_path, "parts")
+
+
 def test_nothing_to_learn_from_is_said(tmp_path, recordings):
     with pytest.raises(TrainingError, match="no recording of the split train"):
         run(tmp_path, ())

@@ -128,7 +128,7 @@ def _fine_path(
         goal = max(int(centres[last]), column)
         rows, columns = np.arange(row, last + 1), np.arange(column, goal + 1)
         cost = _costs(score, audio, rows, columns)
-        cost[np.abs(columns - np.maximum(centres[rows], column)[:, None]) > reach] = np.inf
+        cost[~_near(np.maximum(centres[rows], column), columns, reach)] = np.inf
         path, path_costs = _dtw(cost)
         kept = path[:, 0] <= (length // 2 if last < end else length)
         paths.append(path[kept] + np.array([row, column]))
@@ -136,6 +136,17 @@ def _fine_path(
         if last == end:
             return np.concatenate(paths), np.concatenate(costs)
         row, column = paths[-1][-1]
+
+
+def _near(centres: NDArray[np.float64], columns: _Path, reach: int) -> NDArray[np.bool_]:
+    """Which columns are within reach of each row's, or lead from there to the next row's.
+
+    Where the recording goes on while the score stays (applause, a repeat that is not written),
+    the next row's may be far.
+    """
+    latest = np.maximum(centres + reach, np.append(centres[1:] - reach, 0.0))
+    near: NDArray[np.bool_] = (columns >= centres[:, None] - reach) & (columns <= latest[:, None])
+    return near
 
 
 def _costs(score: _Frames, audio: _Frames, rows: _Path, columns: _Path) -> NDArray[np.float64]:

@@ -6,6 +6,8 @@ go on at the next good one, in time.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import BinaryIO
 
 from amtcli.audio.headers import read_at
@@ -18,6 +20,7 @@ _MAX_FRAME_HEADER_BYTES = 16
 _SIZE_BYTES = {6: 1, 7: 2}
 _RATE_BYTES = {12: 1, 13: 2, 14: 2}
 _SEARCH_BYTES = 1 << 20
+_MAX_ENDS = 4
 
 
 def read_head(file: BinaryIO) -> bytes:
@@ -32,22 +35,46 @@ def read_head(file: BinaryIO) -> bytes:
 
 
 def next_frame(file: BinaryIO, byte: int, head: bytes, first_sample: int) -> tuple[int, int] | None:
-    """Find the first frame from ``byte`` on that begins at ``first_sample`` or later.
+    """Find the first whole frame from ``byte`` on that begins at ``first_sample`` or later.
 
-    Returns its byte and its sample.
+    Returns its byte and its sample. A frame whose checksum is wrong is passed over: a decoder
+    drops it without a word, and would put the next one in its place.
     """
     n_block = int.from_bytes(head[10:12], "big")
+    for start, sample in _frame_headers(file, byte, n_block):
+        if sample >= first_sample and _is_whole(file, start, sample, n_block):
+            return start, sample
+    return None
+
+
+def _frame_headers(file: BinaryIO, byte: int, n_block: int) -> Iterator[tuple[int, int]]:
+    """Give out byte and sample of whatever looks like a frame's beginning, from ``byte`` on."""
     while True:
         data = read_at(file, byte, _SEARCH_BYTES)
         at = data.find(b"\xff")
         while at >= 0:
             sample = _first_sample(data[at : at + _MAX_FRAME_HEADER_BYTES], n_block)
-            if sample is not None and sample >= first_sample:
-                return byte + at, sample
+            if sample is not None:
+                yield byte + at, sample
             at = data.find(b"\xff", at + 1)
         if len(data) < _SEARCH_BYTES:
-            return None
+            return
         byte += len(data) - _MAX_FRAME_HEADER_BYTES
+
+
+def _is_whole(file: BinaryIO, start: int, sample: int, n_block: int) -> bool:
+    """Whether the frame at ``start`` ends in its checksum before one of the next few begins.
+
+    Chance makes a header of one place in some millions, so that more than one end is tried.
+    """
+    frame = read_at(file, start, _SEARCH_BYTES)
+    later = (at for at, other in _frame_headers(file, start + 1, n_block) if other > sample)
+    crc, n_done = 0, 0
+    for end in islice((at - start for at in later), _MAX_ENDS):
+        crc, n_done = _crc16(frame[n_done:end], crc), end
+        if crc == 0:
+            return True
+    return _crc16(frame[n_done:], crc) == 0 if len(frame) < _SEARCH_BYTES else False
 
 
 def _first_sample(header: bytes, n_block: int) -> int | None:
@@ -79,6 +106,23 @@ def _coded_number(data: bytes) -> tuple[int, int] | None:
     for byte in data[1:n_bytes]:
         number = number << 6 | byte & 0x3F
     return number, n_bytes
+
+
+def _crc16(data: bytes, crc: int = 0) -> int:
+    """Go on with the checksum with polynomial x^16 + x^15 + x^2 + 1; 0 behind a whole frame."""
+    for byte in data:
+        crc = (crc << 8 & 0xFFFF) ^ _CRC16_TABLE[crc >> 8 ^ byte]
+    return crc
+
+
+def _crc16_of_byte(byte: int) -> int:
+    crc = byte << 8
+    for _ in range(8):
+        crc = (crc << 1 ^ 0x8005) & 0xFFFF if crc & 0x8000 else crc << 1
+    return crc
+
+
+_CRC16_TABLE = tuple(map(_crc16_of_byte, range(256)))
 
 
 def _crc8(data: bytes) -> int:

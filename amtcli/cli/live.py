@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from amtcli.live_networks.live_network import LiveEvent
 
 _ONLY_LIVE = ("raw_rate", "raw_format", "microphone")
+_FLAGS = {"formats": "format"}  # those that are not called as their parameters
 _ALSO_LIVE = ("inputs", "live", "model", "offline", "quiet", "stdin_name", *_ONLY_LIVE)
 
 
@@ -49,7 +50,8 @@ def check_flags(given: set[str], *, live: bool) -> None:
     """Refuse options that mean nothing with, or without, ``--live``."""
     meaningless = given - set(_ALSO_LIVE) if live else given & set(_ONLY_LIVE)
     if meaningless:
-        flag = f"--{min(meaningless).replace('_', '-')}"
+        name = min(meaningless)
+        flag = f"--{_FLAGS.get(name, name.replace('_', '-'))}"
         raise UsageError(f"{flag} goes with no --live" if live else f"{flag} needs --live")
 
 
@@ -66,9 +68,11 @@ def transcribe_live(options: LiveOptions) -> None:
     with ExitStack() as stack:
         source = _open_source(options, stack)
         listening = stack.enter_context(_UntilInterrupted(source))
+        resampled = source.rate_hz != transcriber.sample_rate_hz
         screen.say(
             f"amt: listening at {source.rate_hz} Hz; notes come "
-            f"{transcriber.latency_s * 1000:.0f} ms after they begin, and what computing takes"
+            f"{transcriber.latency_s * 1000:.0f} ms after they begin, and what "
+            f"{'resampling (up to 40 ms) and ' if resampled else ''}computing takes"
         )
         n_notes = _run(transcriber, listening)
         n_overflows = getattr(source, "n_overflows", 0)

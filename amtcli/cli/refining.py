@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from amtcli.cli.progress import VERBOSE, Screen
+from amtcli.cli.result_files import check_files, check_folder
 from amtcli.cli.streams import check_stdout, is_terminal, printable, write_stdout
 from amtcli.errors import AmtError, NoInputError, UsageError
 from amtcli.midi import MIDI_SUFFIXES
@@ -59,10 +60,12 @@ def check_destination(destination: Destination) -> None:
     report, plot = destination.report, destination.plot
     if report is not None and report.suffix.lower() not in (".csv", ".json"):
         raise UsageError(f"--report {report}: its name must end in .csv or .json")
-    if report is not None and report.is_dir():
-        raise UsageError(f"--report {report} is a folder: name a file to write")
+    if report is not None:
+        check_files({"--report": report})
     if plot is not None and importlib.util.find_spec("matplotlib") is None:
         raise UsageError("--plot needs matplotlib: pip install 'amtcli[plot]'")
+    if plot is not None:
+        check_folder("--plot", plot)
 
 
 def make_job(score: Path, audio: Path, destination: Destination) -> Job:

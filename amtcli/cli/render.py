@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from amtcli.datasets.source import DataSet
 
 _SOUND, _SPLITS = "Sound", "Splits"
+_USUAL_SHARE = 0.05
 
 
 def render(
@@ -110,15 +111,17 @@ def render(
         ),
     ] = None,
     validation_share: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0.0,
             max=1.0,
             metavar="SHARE",
-            help="Of those that train, hold out about this share of the folders, chosen by name.",
+            help="Of those that train, hold out about this share of the folders, chosen by name. "
+            f"Without it: {_USUAL_SHARE:g}, with --split-from none.",
+            show_default=False,
             rich_help_panel=_SPLITS,
         ),
-    ] = 0.05,
+    ] = None,
     sample_rate: Annotated[
         int, typer.Option(min=8000, max=44_100, metavar="HZ", help="Sample rate of the pack.")
     ] = 16_000,
@@ -164,6 +167,8 @@ def render(
         alter=None if dry else place_somewhere,
         n_jobs=jobs or n_cores(),
     )
+    if validation_share is None:
+        validation_share = _USUAL_SHARE if split_from is None else 0.0
     data_set = _find(midi, exclude_compositions, split_from, validation_share)
     check(data_set, out, options)
     instruments = _open(soundfont, program or [])

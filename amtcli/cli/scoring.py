@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from amtcli.cli.engines import EngineChoice, Producer, open_engine, open_reader
 from amtcli.cli.progress import Screen
+from amtcli.cli.result_files import check_files, check_folder
 from amtcli.cli.streams import is_terminal, write_stdout
 from amtcli.errors import AmtError, NoInputError, UsageError
 
@@ -53,9 +54,11 @@ def check_outputs(outputs: Outputs) -> None:
         raise UsageError("--json - and --plain both want standard output: give --json a file")
     if outputs.plot is not None and importlib.util.find_spec("matplotlib") is None:
         raise UsageError("--plot needs matplotlib: pip install 'amtcli[plot]'")
-    for path in (outputs.csv, outputs.errors, Path(outputs.json or "-")):
-        if path is not None and path.is_dir():
-            raise UsageError(f"{path} is a folder: name a file to write")
+    json = None if outputs.json in (None, "-") else Path(outputs.json)
+    files = {"--json": json, "--csv": outputs.csv, "--errors": outputs.errors}
+    check_files({option: path for option, path in files.items() if path is not None})
+    if outputs.plot is not None:
+        check_folder("--plot", outputs.plot)
 
 
 def find_pairs(
@@ -272,22 +275,23 @@ def write_result(
     conventions: Conventions,
     outputs: Outputs,
 ) -> None:
-    """Write the files that were asked for, and the table unless standard output is taken."""
+    """Print the table unless standard output is taken, and write the files that were asked for."""
     from amtcli.evaluation.mistakes import mistakes_csv
     from amtcli.evaluation.report import render_report
     from amtcli.evaluation.results import to_json, to_table
     from amtcli.files import write_atomically
 
+    # What people wait for first: a disk that is full takes none of it away.
+    if outputs.plain:
+        write_stdout(to_table(document, "\t").encode())
+    elif outputs.json != "-":
+        _print(render_report(document, conventions))
     if outputs.csv is not None:
         write_atomically(outputs.csv, to_table(document, ",").encode())
     if outputs.errors is not None:
         mistakes = mistakes_csv((result.name, result.mistakes) for result in results)
         write_atomically(outputs.errors, mistakes.encode())
     _write_json(to_json(document), outputs.json)
-    if outputs.plain:
-        write_stdout(to_table(document, "\t").encode())
-    elif outputs.json != "-":
-        _print(render_report(document, conventions))
 
 
 def compare_files(path_a: Path, path_b: Path, outputs: Outputs) -> None:

@@ -27,7 +27,14 @@ from amtcli.cli.options import (
     parse_batch_size,
 )
 from amtcli.cli.progress import QUIET, Screen
-from amtcli.cli.streams import check_stdin, check_stdout, is_terminal, printable, read_stdin
+from amtcli.cli.streams import (
+    check_stdin,
+    check_stdout,
+    is_terminal,
+    printable,
+    read_stdin,
+    write_stdout,
+)
 from amtcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -355,6 +362,7 @@ def _existing(skip_existing: bool, overwrite: bool) -> Existing:
 def _print_plan(plan: Plan) -> None:
     check_stdout()
     person = is_terminal(sys.stdout)
+    lines = []
     for planned in plan.recordings:
         targets = [str(output.path or "-") for output in planned.outputs]
         for target in targets or [planned.problem or ""]:
@@ -363,4 +371,5 @@ def _print_plan(plan: Plan) -> None:
                 line = "{:10}  {} -> {}".format(*map(printable, cells))
             else:
                 line = "\t".join(cell.translate(_TSV_ESCAPES) for cell in cells)
-            typer.echo(line)
+            lines.append(f"{line}\n")
+    write_stdout("".join(lines).encode(sys.stdout.encoding, sys.stdout.errors or "strict"))

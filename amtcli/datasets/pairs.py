@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,12 +26,11 @@ def find_pairs(folder: Path, split: Split, validation_share: float) -> DataSet:
     """Find audio and labels with one name, also in different folders where it is unambiguous.
 
     Recordings below a folder called train, validation or test belong to that split, others to
-    ``split``; of those that train, ``validation_share`` of the names are held out.
+    ``split``; if those train, ``validation_share`` of their names are held out.
 
     Raises NoInputError when nothing makes a pair.
     """
-    data_set = _pairs("pairs", folder, split)
-    return _with_validation(data_set, validation_share)
+    return _with_validation(_pairs("pairs", folder, split), validation_share)
 
 
 def find_smd(folder: Path, split: Split, validation_share: float) -> DataSet:
@@ -38,13 +38,23 @@ def find_smd(folder: Path, split: Split, validation_share: float) -> DataSet:
 
     Raises NoInputError when nothing makes a pair.
     """
-    data_set = _pairs("smd", folder, split)
-    return _with_validation(data_set, validation_share)
+    return _with_validation(_pairs("smd", folder, split), validation_share)
 
 
 def _with_validation(data_set: DataSet, share: float) -> DataSet:
-    recordings = hold_out(data_set.recordings, share)
-    return DataSet(data_set.kind, data_set.folder, recordings, data_set.notices)
+    """Hold out a share of what no folder says the split of."""
+    held_out = hold_out(data_set.recordings, share)
+    recordings = tuple(
+        recording if _named_split(recording.name) else held
+        for recording, held in zip(data_set.recordings, held_out, strict=True)
+    )
+    return replace(data_set, recordings=recordings)
+
+
+def _named_split(name: str) -> Split | None:
+    """Return the split that a folder on the way to a recording is called by."""
+    folders = name.split("/")[:-1]
+    return next((split for split in SPLITS if split in folders), None)
 
 
 def _pairs(kind: str, folder: Path, split: Split) -> DataSet:
@@ -71,13 +81,11 @@ def _recording(
     kind: str, name: str, audio: list[Path], notes: list[Path], split: Split
 ) -> SourceRecording:
     several = [paths for paths in (audio, notes) if len(paths) > 1]
-    folders = name.split("/")[:-1]
-    named: list[Split] = [known for known in SPLITS if known in folders]
     stem = name.rsplit("/", 1)[-1]
     smd = _SMD_COMPOSITION.fullmatch(stem) if kind == "smd" else None
     return SourceRecording(
         name=name,
-        split=named[0] if named else split,
+        split=_named_split(name) or split,
         group=smd["composition"] if smd else stem,
         instrument="",
         audio=audio[0],

@@ -13,7 +13,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -209,15 +210,20 @@ def _digest(audio: NDArray[np.int16], tables: Mapping[str, NDArray[Any]]) -> str
     return digest.hexdigest()
 
 
-def _opened(file: Path) -> Any:
+@contextmanager
+def _opened(file: Path) -> Generator[Any, None, None]:
+    """Open a file to read from it; what is wrong with it is a DataError, also while it is read."""
     h5py = import_h5py()
     try:
         # Nobody writes into a file that is there: a lock would only fail on network folders.
-        return h5py.File(file, "r", locking=False)
+        with h5py.File(file, "r", locking=False) as h5:
+            yield h5
     except FileNotFoundError:
         raise DataError(f"{file} is missing; run `amt pack` again") from None
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error}") from error
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:  # h5py's words for damage
+        raise DataError(f"{file} is damaged ({error}); pack it again") from error
 
 
 @lru_cache(maxsize=1 << 16)

@@ -88,6 +88,7 @@ def _with_switched_pedal(midi: mido.MidiFile, threshold: int) -> io.BytesIO:
             if event.type == "control_change" and event.control == SUSTAIN_PEDAL:
                 event.value = 127 if event.value >= threshold else 0
     file = io.BytesIO()
+    midi.type = max(midi.type, 1)  # some files of format 0 have several tracks all the same
     midi.save(file=file)
     file.seek(0)
     return file

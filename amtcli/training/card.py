@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+# The metric of networks that give no notes: the loss, negative, so that more is better.
+NEG_LOSS = "neg_loss"
+
 _WIDTH = 100
 _CURVE_ROWS = 12
 _CURVE_SCORES = 4
@@ -117,7 +120,7 @@ def protocol_words(recipe: Mapping[str, Any], *, is_best: bool) -> str:
 
 def _choice_words(validation: Mapping[str, Any]) -> str:
     count, excerpt_s = validation["n_recordings"], validation["excerpt_s"]
-    measured = f"{count} recordings" if count else "all recordings"
+    measured = f"at most {count} recordings" if count else "all recordings"
     stretch = f", the first {excerpt_s:g} s of each" if excerpt_s else ", whole"
     return (
         f"The best by {validation['metric']} on the split validation ({measured}{stretch}), "
@@ -162,15 +165,15 @@ def _scores_section(facts: CardFacts) -> str:
     named = _table(
         ("score", "validation"), [(name, f"{value:.4f}") for name, value in facts.scores.items()]
     )
-    return (
-        "## Scores\n\n"
-        + _paragraph(
-            f"Of these weights on the split validation, mean over recordings, by the engine and "
-            f"the code of `amt evaluate`. For other recordings: "
-            f"`amt evaluate REFERENCES --model {facts.name}`."
-        )
-        + f"\n\n{named}\n\n{_curve_table(facts)}"
+    how = "mean over recordings, by the engine and the code of `amt evaluate`"
+    if facts.recipe["validation"]["metric"] == NEG_LOSS:
+        how = "the objective's mean loss over windows, negative"
+    informed = " --velocity" if facts.decoder["kind"] == "score_velocities" else ""
+    words = _paragraph(
+        f"Of these weights on the split validation, {how}. For other recordings: "
+        f"`amt evaluate REFERENCES{informed} --model {facts.name}`."
     )
+    return f"## Scores\n\n{words}\n\n{named}\n\n{_curve_table(facts)}"
 
 
 def _curve_table(facts: CardFacts) -> str:

@@ -17,14 +17,16 @@ TENSORBOARD_FOLDER = "tensorboard"
 class RunLog:
     """Writes what a run reports, each line with its kind and step.
 
-    Begun at a step, it drops what an earlier process wrote of later steps, so that a run that was
-    interrupted reads like one that was not. Raises UsageError where TensorBoard or wandb are
-    not installed.
+    Begun at a step, it drops what an earlier process wrote of later steps and of validations after
+    ``validated_step``, so that a run that was interrupted reads like one that was not. Raises
+    UsageError where TensorBoard or wandb are not installed.
     """
 
-    def __init__(self, folder: Path, step: int, wandb_project: str | None) -> None:
+    def __init__(
+        self, folder: Path, step: int, validated_step: int, wandb_project: str | None
+    ) -> None:
         self._path = folder / LOG_FILE
-        _drop_later_lines(self._path, step)
+        _drop_later_lines(self._path, step, validated_step)
         self._tensorboard = _open_tensorboard(folder / TENSORBOARD_FOLDER, step)
         self._wandb = None if wandb_project is None else _open_wandb(folder, wandb_project)
 
@@ -66,8 +68,9 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _drop_later_lines(path: Path, step: int) -> None:
-    kept = [line for line in read_log(path.parent) if line["step"] <= step]
+def _drop_later_lines(path: Path, step: int, validated_step: int) -> None:
+    last = {"validation": validated_step}
+    kept = [line for line in read_log(path.parent) if line["step"] <= last.get(line["kind"], step)]
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
     write_atomically(path, text.encode())
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from amtcli import __version__
-from amtcli.datasets.pack import PackedRecording
+from amtcli.datasets.pack import PackedRecording, check_sample_rate
 from amtcli.devices import describe, resolve_precision
 from amtcli.errors import TrainingError, UsageError
 from amtcli.files import write_atomically
@@ -172,6 +172,8 @@ class _Run:
         called = share_network(network, ranks, shard=options.shard)
         self._learner = make_learner(recipe, network)
         self._progress = Progress() if state is None else restore_state(state, self._learner)
+        if self._resumes_another():
+            self._progress.forget_validations()  # the best model of them lies there
         self._precision = resolve_precision(
             recipe.training.precision, ranks.device, allow_bf16=True
         )
@@ -195,8 +197,8 @@ class _Run:
             self._log = stack.enter_context(self._open_log()) if self._ranks.is_first else None
             batches = stack.enter_context(closing(self._feed(steps)))
             reason = self._take_steps(steps, batches, interrupts)
+            self._save()
             if reason == _INTERRUPTED:
-                self._save()
                 raise KeyboardInterrupt
             self._measure()
             self._save()
@@ -209,22 +211,23 @@ class _Run:
         """Take steps until something ends them; returns what it was."""
         training, validation = self._recipe.training, self._recipe.validation
         for step in steps:
+            if step and step % validation.every_steps == 0:
+                self._measure()
+                self._save()
+                if 0 < validation.patience <= self._progress.n_worse:
+                    return _PATIENCE
             if interrupts.wants_debugger():
                 self._debug()
             asked = interrupts.stop or (self._ranks.is_first and interrupts.out_of_time)
             report = self._step(step, batches, stop=asked)
             self._record(report)
             done = self._progress.step
-            is_measured = done % validation.every_steps == 0
-            if is_measured:
-                self._measure()
-            if is_measured or done % training.save_every_steps == 0:
+            # Also before a validation: what fails there has cost no step.
+            if done % training.save_every_steps == 0 or done % validation.every_steps == 0:
                 self._save()
             if report.stop:
                 late = interrupts.out_of_time and not interrupts.stop
                 return str(self._ranks.from_first(_TIME_LIMIT if late else _INTERRUPTED))
-            if 0 < validation.patience <= self._progress.n_worse:
-                return _PATIENCE
         return _ALL_STEPS
 
     def _step(self, step: int, batches: Generator[Batch, None, None], *, stop: bool) -> StepReport:
@@ -324,11 +327,22 @@ class _Run:
             return None
         return read_state(path, recipe_toml(self._recipe), self._data)
 
+    def _resumes_another(self) -> bool:
+        """Whether the state to go on from is in another folder."""
+        own, resume = self._options.folder / STATE_FILE, self._options.resume
+        return resume not in ("", "auto") and Path(resume).resolve() != own.resolve()
+
     def _open_log(self) -> RunLog:
         write_atomically(self._options.folder / RECIPE_FILE, recipe_toml(self._recipe))
-        log = RunLog(self._options.folder, self._progress.step, self._options.wandb_project)
+        progress = self._progress
+        log = RunLog(
+            self._options.folder,
+            progress.step,
+            progress.validated_step,
+            self._options.wandb_project,
+        )
         facts = surroundings(self._ranks, self._precision) | self._begun_with
-        log.write("start", self._progress.step, facts)
+        log.write("start", progress.step, facts)
         return log
 
     def _feed(self, steps: range) -> Generator[Batch, None, None]:
@@ -391,10 +405,4 @@ def _share(recipe: Recipe, ranks: Ranks) -> Share:
 def _check_recordings(recipe: Recipe, recordings: Sequence[PackedRecording]) -> None:
     if not recordings:
         raise TrainingError("there is no recording of the split train to learn from")
-    rate_hz = recipe.front_end.get("sample_rate_hz")
-    for recording in recordings:
-        if recording.sample_rate_hz != rate_hz:
-            raise TrainingError(
-                f"{recording.name} was packed at {recording.sample_rate_hz} Hz, the recipe's "
-                f"front-end hears {rate_hz}: pack again with --sample-rate {rate_hz}"
-            )
+    check_sample_rate(recordings, recipe.front_end.get("sample_rate_hz"))

@@ -47,6 +47,10 @@ class Progress:
     best_scores: dict[str, float] = field(default_factory=dict)
     n_worse: int = 0
 
+    def forget_validations(self) -> None:
+        """Let the next one be the best so far, as nothing is left of those before."""
+        self.validated_step, self.best_scores, self.n_worse = 0, {}, 0
+
 
 @dataclass(frozen=True)
 class Learner:

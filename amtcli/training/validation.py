@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from amtcli.datasets.labels import Labels
-from amtcli.datasets.pack import PackedRecording
+from amtcli.datasets.pack import PackedRecording, check_sample_rate
 from amtcli.decoders import Decoder
 from amtcli.engine import Engine, EngineOptions
 from amtcli.errors import TrainingError
@@ -30,6 +30,7 @@ from amtcli.model_folder import Model
 from amtcli.networks.network import Network
 from amtcli.notes import Note, PedalSpan, Performance
 from amtcli.reading import Recording
+from amtcli.training.card import NEG_LOSS
 from amtcli.training.components import build_components
 from amtcli.training.export import model_config
 from amtcli.training.objectives.objective import Objective, Targets, WindowLabels
@@ -37,9 +38,6 @@ from amtcli.training.recipe import Recipe
 from amtcli.training.sampling import cut_labels
 from amtcli.training.thresholds import DecoderCache, check_grid, choose_settings
 from amtcli.training.validator import Validation, Validator
-
-NEG_LOSS = "neg_loss"
-"""The metric of networks that give no notes yet: the loss, negative, so that more is better."""
 
 _CONVENTIONS = Conventions()
 _REPORTED = ("onset_precision", "onset_recall", "velocity_mae")
@@ -75,7 +73,8 @@ def make_validator(recipe: Recipe, recordings: Sequence[PackedRecording]) -> Val
     """Make what measures models of a recipe on recordings, as its ``[validation]`` says.
 
     Raises UsageError for a metric that there is not, or of which less is better, TrainingError
-    where there is no recording, ModelError for a threshold that the decoder does not have.
+    where there is no recording or, for losses, one of another rate, ModelError for a threshold
+    that the decoder does not have.
     """
     config = recipe.validation
     if not recordings:
@@ -85,6 +84,7 @@ def make_validator(recipe: Recipe, recordings: Sequence[PackedRecording]) -> Val
         )
     excerpts = choose_excerpts(recordings, config.n_recordings, config.excerpt_s)
     if config.metric == NEG_LOSS:
+        check_sample_rate(recordings, recipe.front_end.get("sample_rate_hz"))
         return LossValidator(recipe, build_components(recipe).objective, excerpts)
     parse_threshold(f"{config.metric}=0", score_names(_CONVENTIONS))
     check_grid(recipe.decoder, config.thresholds, recipe.path)
