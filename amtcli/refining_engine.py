@@ -81,7 +81,7 @@ def _kept(recording: Recording, folder: Path) -> Recording:
             with copy.open("wb") as file:
                 shutil.copyfileobj(source, file, _BLOCK_BYTES)
         except OSError as error:
-            return replace(recording, source=_Unreadable(error))
+            return replace(recording, source=io.BufferedReader(_Unreadable(error)))
     return replace(recording, source=copy)
 
 
