@@ -80,13 +80,15 @@ def test_the_last_are_the_averaged_weights_of_the_last_state(trained, tmp_path):
     assert_same(weights_of(tmp_path / "out"), validator.weights[3])
     assert read_config(tmp_path / "out").provenance.scores["onset_f1"] == 0.625
     state = torch.load(run / "state" / "last.pt", weights_only=True)
-    assert not torch.equal(state["network"]["last.bias"], state["average"]["last.bias"])
+    assert not torch.equal(
+        state["weights"]["network.last.bias"], state["average"]["network.last.bias"]
+    )
 
 
 def test_a_state_of_another_version_is_refused_in_words(trained, tmp_path):
     run, _ = trained
     state = torch.load(run / "state" / "last.pt", weights_only=True)
-    state["average"]["gone.weight"] = state["average"].pop("last.bias")
+    state["average"]["network.gone.weight"] = state["average"].pop("network.last.bias")
     torch.save(state, run / "state" / "last.pt")
     with pytest.raises(TrainingError, match=r"another version.*gone\.weight is unexpected"):
         export_run(run, tmp_path / "out", weights="last")

@@ -8,6 +8,7 @@ from amtcli.errors import ModelError
 from amtcli.model_folder import CARD_FILE, load_model
 from amtcli.training.components import build_modules
 from amtcli.training.export import complete_card, make_exporter
+from amtcli.training.hearing import Hearing
 from amtcli.training.initial import load_initial_weights
 from amtcli.training.loop import Companions, Listener, TrainOptions, train
 
@@ -35,10 +36,20 @@ def weights(folder):
 
 def test_all_weights_and_batch_statistics_are_taken_over(tmp_path):
     first = run(tmp_path, "first", "network.normalise=true")
-    _, network = build_modules(toy.write_recipe(tmp_path, "network.normalise=true"))
-    assert load_initial_weights(network, first / "model") == "toy 12"
+    hearing = Hearing(*build_modules(toy.write_recipe(tmp_path, "network.normalise=true")))
+    assert load_initial_weights(hearing, first / "model") == "toy 12"
+    network = hearing.network
     assert all(torch.equal(network.state_dict()[k], v) for k, v in weights(first).items())
     assert network.state_dict()["norm.running_mean"].abs().max() > 0
+
+
+def test_a_front_end_that_learns_begins_with_the_models(tmp_path, monkeypatch):
+    toy.learning_front_end(monkeypatch)
+    first = run(tmp_path, "first", "front_end.kind=learning")
+    hearing = Hearing(*build_modules(toy.write_recipe(tmp_path, "front_end.kind=learning")))
+    assert hearing.front_end.scale == 4.0
+    load_initial_weights(hearing, first / "model")
+    assert hearing.front_end.scale == load_model(first / "model").front_end.scale != 4.0
 
 
 def test_a_run_begins_where_the_model_stands_and_its_card_says_so(tmp_path):
@@ -61,8 +72,8 @@ def test_going_on_takes_the_state_not_the_model(tmp_path):
 def test_what_does_not_fit_is_named(tmp_path):
     first = run(tmp_path, "first")
     recipe = toy.write_recipe(tmp_path, "network.width=8", "network.normalise=true")
-    _, network = build_modules(recipe)
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    hearing = Hearing(*build_modules(recipe))
+    before = {name: tensor.clone() for name, tensor in hearing.state_dict().items()}
     with pytest.raises(ModelError, match=r"toy 12 .* network.first.bias is \(16,\), not \(8,\)"):
-        load_initial_weights(network, first / "model")
-    assert all(torch.equal(network.state_dict()[k], v) for k, v in before.items())
+        load_initial_weights(hearing, first / "model")
+    assert all(torch.equal(hearing.state_dict()[k], v) for k, v in before.items())

@@ -151,6 +151,26 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, recordings, stop
     assert resumed.scores == whole.scores == {"onset_f1": 0.75}
 
 
+def test_a_front_end_that_learns_learns_and_goes_on(tmp_path, recordings, monkeypatch):
+    toy.learning_front_end(monkeypatch)
+    heard = []
+
+    def validator(network, front_end):
+        heard.append(front_end.scale.item())
+        return Validation({"onset_f1": len(heard) / 10}, {"kind": "toy"})
+
+    where = {"validator": validator}
+    _, whole = run(tmp_path, recordings, "front_end.kind=learning", name="whole", **where)
+    scale = whole.models[-1][1]["front_end.scale"].item()
+    assert heard[-1] == scale != 4.0
+    with pytest.raises(KeyboardInterrupt):
+        watcher = Watcher(7)
+        run(tmp_path, recordings, "front_end.kind=learning", name="a", watcher=watcher, **where)
+    resumed = {"resume": "auto", **where}
+    _, parts = run(tmp_path, recordings, "front_end.kind=learning", name="a", **resumed)
+    assert same(whole.models[-1][1], parts.models[-1][1])
+
+
 @pytest.mark.gpu
 def test_on_a_gpu_interrupted_and_resumed_equals_uninterrupted(tmp_path, recordings):
     overrides = ("network.normalise=true", "training.accumulation=2", "training.precision=bf16")
@@ -203,8 +223,10 @@ def test_the_model_is_the_best_and_made_of_the_average(tmp_path, recordings):
     assert (outcome.reason, outcome.step, outcome.scores) == ("all steps", 12, {"onset_f1": 0.6})
     again, _ = run(tmp_path, recordings, "training.steps=12", name="other")
     state = state_of(tmp_path, "run")
-    assert not torch.equal(state["average"]["last.bias"], state["network"]["last.bias"])
-    names = {"network." + name for name in state["average"]} | {"front_end.scale"}
+    assert not torch.equal(
+        state["average"]["network.last.bias"], state["weights"]["network.last.bias"]
+    )
+    names = {*state["average"], "front_end.scale"}
     assert kept.models[-1][1].keys() == names
     assert again.step == 12
 
@@ -213,7 +235,9 @@ def test_without_average_the_model_has_the_weights_themselves(tmp_path, recordin
     _, kept = run(tmp_path, recordings, "training.ema_decay=0.0")
     state = state_of(tmp_path, "run")
     assert state["average"] is None
-    assert torch.equal(kept.models[-1][1]["network.last.bias"], state["network"]["last.bias"])
+    assert torch.equal(
+        kept.models[-1][1]["network.last.bias"], state["weights"]["network.last.bias"]
+    )
 
 
 def test_patience_ends_what_does_not_improve(tmp_path, recordings):
@@ -256,8 +280,8 @@ def test_a_loss_that_is_no_number_stops_with_the_state_saved(tmp_path):
     saved = torch.load(tmp_path / "run" / NOT_FINITE_FILE, weights_only=True)
     last = torch.load(tmp_path / "run" / STATE_FILE, weights_only=True)
     assert saved["progress"]["step"] == last["progress"]["step"] > 0
-    assert same(saved["network"], last["network"])
-    assert all(torch.isfinite(tensor).all() for tensor in saved["network"].values())
+    assert same(saved["weights"], last["weights"])
+    assert all(torch.isfinite(tensor).all() for tensor in saved["weights"].values())
 
 
 def test_a_folder_with_a_training_is_not_begun_anew(tmp_path, recordings):

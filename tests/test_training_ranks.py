@@ -119,8 +119,8 @@ def test_their_state_is_whole_and_that_of_one(trained, alone, name):
     ours, theirs = (
         torch.load(run / STATE_FILE, weights_only=True) for run in (trained / name, alone)
     )
-    assert ours["network"].keys() == theirs["network"].keys()
-    for part in ("network", "average"):
+    assert ours["weights"].keys() == theirs["weights"].keys()
+    for part in ("weights", "average"):
         for key, tensor in theirs[part].items():
             torch.testing.assert_close(ours[part][key], tensor, rtol=1e-4, atol=1e-5)
     for index, moments in theirs["optimiser"]["state"].items():

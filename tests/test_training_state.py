@@ -5,7 +5,8 @@ import torch
 import toy_training as toy
 
 from amtcli.errors import TrainingError
-from amtcli.training.components import build_components
+from amtcli.training.components import build_modules
+from amtcli.training.hearing import Hearing
 from amtcli.training.loop import make_learner
 from amtcli.training.recipe import recipe_toml
 from amtcli.training.state import (
@@ -25,12 +26,12 @@ def known(monkeypatch):
 
 
 def learner_after(recipe, n_steps):
-    learner = make_learner(recipe, build_components(recipe).network)
+    learner = make_learner(recipe, Hearing(*build_modules(recipe)))
     for step in range(n_steps):
         learner.optimiser.zero_grad()
-        learner.network(torch.full((2, 3, toy.HOP_SAMPLES), 0.1 * step)).square().mean().backward()
+        learner.hearing(torch.full((2, 3, toy.HOP_SAMPLES), 0.1 * step)).square().mean().backward()
         learner.optimiser.step()
-        learner.average.update(learner.network.state_dict(), step + 1)
+        learner.average.update(learner.hearing.state_dict(), step + 1)
     return learner
 
 
@@ -45,11 +46,11 @@ def test_a_state_holds_all_that_learning_goes_on_from(tmp_path):
     assert restore_state(state, other) == progress
     for one in (learner, other):
         one.optimiser.zero_grad()
-        one.network(torch.full((2, 3, toy.HOP_SAMPLES), 0.7)).square().mean().backward()
+        one.hearing(torch.full((2, 3, toy.HOP_SAMPLES), 0.7)).square().mean().backward()
         one.optimiser.step()
-        one.average.update(one.network.state_dict(), 4)
-    for name, tensor in learner.network.state_dict().items():
-        assert torch.equal(tensor, other.network.state_dict()[name]), name
+        one.average.update(one.hearing.state_dict(), 4)
+    for name, tensor in learner.hearing.state_dict().items():
+        assert torch.equal(tensor, other.hearing.state_dict()[name]), name
         assert torch.equal(learner.average.tensors[name], other.average.tensors[name]), name
 
 

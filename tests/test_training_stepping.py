@@ -7,6 +7,7 @@ import toy_training as toy
 
 from amtcli.training.batches import Share, WindowMaker
 from amtcli.training.components import build_components
+from amtcli.training.hearing import Hearing
 from amtcli.training.loop import make_learner
 from amtcli.training.ranks import Ranks
 from amtcli.training.stepping import NotFiniteError, Stepper
@@ -36,14 +37,14 @@ def steppers(tmp_path, recordings, *overrides):
     """Return a stepper, its learner and all its batches."""
     recipe = toy.write_recipe(tmp_path, *overrides)
     parts = build_components(recipe)
-    learner = make_learner(recipe, parts.network.train())
+    learner = make_learner(recipe, Hearing(parts.front_end, parts.network).train())
     ranks = Ranks(0, 1, torch.device("cpu"))
     stepper = Stepper(
         recipe,
         parts.front_end,
         parts.objective,
         learner,
-        learner.network,
+        learner.hearing,
         ranks,
         recipe.training.precision,
     )
@@ -60,7 +61,7 @@ def steppers(tmp_path, recordings, *overrides):
 
 
 def weights(learner):
-    return {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
+    return {name: tensor.clone() for name, tensor in learner.hearing.state_dict().items()}
 
 
 def test_two_parts_of_four_are_a_batch_of_eight(tmp_path, recordings):
@@ -109,9 +110,9 @@ def test_the_rate_and_the_average_move_with_the_steps(tmp_path, recordings):
     start = weights(learner)
     report = stepper.step(0, feed)
     assert report.learning_rate == pytest.approx(0.01 * 0.04)
-    now = learner.network.state_dict()["last.bias"]
-    expected = start["last.bias"] * 0.1 + now * 0.9
-    torch.testing.assert_close(learner.average.tensors["last.bias"], expected)
+    now = learner.hearing.state_dict()["network.last.bias"]
+    expected = start["network.last.bias"] * 0.1 + now * 0.9
+    torch.testing.assert_close(learner.average.tensors["network.last.bias"], expected)
 
 
 def test_dropout_follows_from_the_step_alone(tmp_path, recordings):
@@ -136,7 +137,7 @@ def test_bf16_multiplies_in_bf16(tmp_path, recordings):
         stepper, learner, feed = steppers(
             tmp_path, recordings, f"training.precision={precision}", "network.dropout=0.0"
         )
-        hook = learner.network.last.register_forward_hook(
+        hook = learner.hearing.network.last.register_forward_hook(
             lambda module, inputs, output, key=precision: seen.update({key: output.dtype})
         )
         seen[precision + " loss"] = stepper.step(0, feed).losses["loss"]
@@ -155,6 +156,6 @@ def test_what_is_no_number_leaves_weights_and_optimiser_alone(tmp_path, recordin
     with pytest.raises(NotFiniteError, match=r"in step 1: loss nan.*windows of piece"):
         stepper.step(1, iter([batch]))
     for name, tensor in before.items():
-        torch.testing.assert_close(learner.network.state_dict()[name], tensor, rtol=0, atol=0)
+        torch.testing.assert_close(learner.hearing.state_dict()[name], tensor, rtol=0, atol=0)
     moments = learner.optimiser.state_dict()["state"]
     assert all(entry["step"] == 1 for entry in moments.values())

@@ -127,6 +127,15 @@ class ToyFrontEnd(FrontEnd):
         return samples.unflatten(1, (-1, HOP_SAMPLES)) * self.scale
 
 
+class LearningFrontEnd(ToyFrontEnd):
+    """One whose scale is learnt."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        del self.scale
+        self.scale = nn.Parameter(torch.tensor(4.0))
+
+
 @dataclass(frozen=True)
 class ToyNetworkConfig:
     width: int
@@ -201,6 +210,12 @@ def register():
     """Make the toy known, for good: in a process of its own."""
     for registry, entry in entries():
         registry["toy"] = entry
+
+
+def learning_front_end(monkeypatch):
+    """Make the other front-end known as "learning"."""
+    entry = (ToyFrontEndConfig, LearningFrontEnd)
+    monkeypatch.setitem(front_ends.FRONT_ENDS, "learning", entry)
 
 
 def entries():

@@ -173,8 +173,7 @@ def _last(run: Path, recipe: Recipe, data: RunData) -> tuple[ModelConfig, dict[s
     config = dataclasses.replace(config, decoder=decoder, provenance=provenance)
     front_end, _ = build_modules(recipe)
     tensors = {f"front_end.{name}": tensor for name, tensor in front_end.state_dict().items()}
-    trained = state["average"] or state["network"]
-    tensors |= {f"network.{name}": tensor for name, tensor in trained.items()}
+    tensors |= state["average"] or state["weights"]
     if problems := misfits(outline_model(config, run), tensors):
         raise TrainingError(
             f"{run / STATE_FILE} is of another version of this network: {problems}; train anew, "

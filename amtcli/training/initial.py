@@ -10,18 +10,21 @@ from torch import Tensor
 
 from amtcli.errors import ModelError
 from amtcli.model_folder import load_model, misfits
-from amtcli.networks.network import Network
+from amtcli.training.hearing import Hearing
 
 
-def load_initial_weights(network: Network, folder: Path) -> str:
-    """Give ``network`` the weights and batch statistics of a model's network, all of them.
+def load_initial_weights(hearing: Hearing, folder: Path) -> str:
+    """Give what learns the weights and batch statistics of a model, all of them.
 
-    The model's front-end may be another: how far it looks ahead has no tensors. A network that
-    can grow may be wider or deeper than the model's. Returns the model's name and version.
-    Raises ModelError that names the tensors where they do not fit.
+    A front-end that learns nothing may be another than the model's: how far it looks ahead has no
+    tensors. A network that can grow may be wider or deeper than the model's. Returns the model's
+    name and version. Raises ModelError that names the tensors where they do not fit.
     """
     model = load_model(folder)
-    wanted = dataclasses.replace(model, network=network)
+    network, front_end = hearing.network, hearing.front_end
+    wanted = dataclasses.replace(
+        model, network=network, front_end=model.front_end if front_end is None else front_end
+    )
     weights: Mapping[str, Tensor] = model.network.state_dict()
     if network.can_grow:
         weights = grow(weights, network.state_dict())
@@ -34,6 +37,8 @@ def load_initial_weights(network: Network, folder: Path) -> str:
             f"{problems}; take its recipe, or another model"
         )
     network.load_state_dict(weights)
+    if front_end is not None:
+        front_end.load_state_dict(model.front_end.state_dict())
     return model.model_id
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from amtcli import __version__
 from amtcli.datasets.pack import PackedRecording, check_sample_rate
@@ -30,6 +30,7 @@ from amtcli.training.batches import Batch, Share, WindowMaker
 from amtcli.training.cached import find_cached
 from amtcli.training.components import build_components, build_modules
 from amtcli.training.feeding import feed
+from amtcli.training.hearing import Hearing
 from amtcli.training.initial import load_initial_weights
 from amtcli.training.interrupts import Interrupts, can_debug
 from amtcli.training.log import RunLog
@@ -165,12 +166,13 @@ class _Run:
             cached,
         )
         self._front_end = front_end.to(ranks.device)
+        hearing = Hearing(front_end, parts.network)
         self._begun_with = {}
         if options.init is not None and state is None:
-            self._begun_with = {"init": load_initial_weights(parts.network, options.init)}
-        network = parts.network.to(ranks.device).train()
-        called = share_network(network, ranks, shard=options.shard)
-        self._learner = make_learner(recipe, network)
+            self._begun_with = {"init": load_initial_weights(hearing, options.init)}
+        hearing = hearing.to(ranks.device).train()
+        called = share_network(hearing, ranks, shard=options.shard)
+        self._learner = make_learner(recipe, hearing)
         self._progress = Progress() if state is None else restore_state(state, self._learner)
         if self._resumes_another():
             self._progress.forget_validations()  # the best model of them lies there
@@ -179,7 +181,7 @@ class _Run:
         )
         self._stepper = Stepper(
             recipe,
-            self._front_end if cached is None else None,
+            self._front_end if cached is None and hearing.front_end is None else None,
             parts.objective,
             self._learner,
             called,
@@ -297,15 +299,14 @@ class _Run:
 
     def _validate(self, tensors: dict[str, Tensor]) -> Validation:
         front_end, network = build_modules(self._recipe)
-        network.load_state_dict(tensors)
+        Hearing(front_end, network).load_state_dict(tensors)
         assert self._companions.validator is not None
         return self._companions.validator(network.to(self._ranks.device).eval(), front_end.eval())
 
     def _export(self, tensors: dict[str, Tensor], moment: Moment) -> None:
-        named = {f"network.{name}": tensor for name, tensor in tensors.items()}
-        for name, tensor in self._front_end.state_dict().items():
-            named[f"front_end.{name}"] = tensor.cpu()
-        self._companions.exporter(named, moment)
+        fixed = self._front_end.state_dict()
+        named = {f"front_end.{name}": tensor.cpu() for name, tensor in fixed.items()}
+        self._companions.exporter(named | tensors, moment)
 
     def _save(self, path: Path | None = None) -> None:
         """Write the state; all processes take part in gathering it."""
@@ -358,13 +359,13 @@ class _Run:
         breakpoint()  # up one frame: the loop; self._learner and self._stepper are at hand
 
 
-def make_learner(recipe: Recipe, network: nn.Module) -> Learner:
-    """Give a network, as it lies among the processes, its optimiser and its average."""
+def make_learner(recipe: Recipe, hearing: Hearing) -> Learner:
+    """Give what learns, as it lies among the processes, its optimiser and its average."""
     decay = recipe.training.ema_decay
     return Learner(
-        network,
-        make_optimiser(recipe.optimiser, network.parameters()),
-        WeightAverage(network.state_dict(), decay) if decay else None,
+        hearing,
+        make_optimiser(recipe.optimiser, hearing.parameters()),
+        WeightAverage(hearing.state_dict(), decay) if decay else None,
     )
 
 

@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from amtcli.datasets.pack import PackedRecording
 from amtcli.errors import TrainingError
 from amtcli.files import write_atomically
 from amtcli.training.average import WeightAverage
+from amtcli.training.hearing import Hearing
 from amtcli.training.ranks import divided_like, whole
 from amtcli.training.recipe import differences
 
-FORMAT = 1
+FORMAT = 2
 
 # What torch.load raises, depending on where a file ceases to make sense.
 _DAMAGE = (OSError, RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError)
@@ -54,15 +55,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Learner:
-    """All that learns: network, optimiser and, where there is one, the average of the weights."""
+    """All that learns, its optimiser and, where there is one, the average of the weights."""
 
-    network: nn.Module
+    hearing: Hearing
     optimiser: torch.optim.Optimizer
     average: WeightAverage | None
 
     def model_tensors(self) -> Mapping[str, Tensor]:
         """Return the weights that a model is made of, as they lie among the processes."""
-        return self.network.state_dict() if self.average is None else self.average.tensors
+        return self.hearing.state_dict() if self.average is None else self.average.tensors
 
 
 def gather_state(learner: Learner, progress: Progress, recipe: bytes, data: str) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def gather_state(learner: Learner, progress: Progress, recipe: bytes, data: str)
         "recipe": recipe.decode(),
         "data": data,
         "progress": dict(vars(progress)),
-        "network": whole(learner.network.state_dict()),
+        "weights": whole(learner.hearing.state_dict()),
         "optimiser": whole(learner.optimiser.state_dict()),
         "average": None if learner.average is None else whole(learner.average.tensors),
     }
@@ -80,9 +81,9 @@ def gather_state(learner: Learner, progress: Progress, recipe: bytes, data: str)
 
 def restore_state(state: Mapping[str, Any], learner: Learner) -> Progress:
     """Put a state into what was built by the same recipe; returns how far it had come."""
-    own = learner.network.state_dict()
-    learner.network.load_state_dict(
-        {name: divided_like(tensor, own[name]) for name, tensor in state["network"].items()}
+    own = learner.hearing.state_dict()
+    learner.hearing.load_state_dict(
+        {name: divided_like(tensor, own[name]) for name, tensor in state["weights"].items()}
     )
     learner.optimiser.load_state_dict(_divided_optimiser(state["optimiser"], learner.optimiser))
     if learner.average is not None:

@@ -44,8 +44,8 @@ class StepReport:
 class Stepper:
     """Takes the steps of one training, in this process's share.
 
-    Without ``front_end`` batches hold features. ``called`` is the learner's network or what wraps
-    it to exchange gradients; ``precision`` is "float32" or "bf16", in which the network then
+    Without ``front_end`` batches hold what the learner hears. ``called`` is what learns or what
+    wraps it to exchange gradients; ``precision`` is "float32" or "bf16", in which the network then
     multiplies by autocast.
     """
 
@@ -133,7 +133,7 @@ class Stepper:
         n_ranks = self._ranks.n_ranks
         shared = self._ranks.total(torch.stack([*means, asked])) / n_ranks
         norm = clip_gradients(
-            self._learner.network.parameters(), self._recipe.optimiser.clip_norm
+            self._learner.hearing.parameters(), self._recipe.optimiser.clip_norm
         ).to(shared)
         *values, norm_value = torch.cat([shared, norm[None]]).tolist()
         return dict(zip(terms, values[:-1], strict=True)), norm_value, values[-1] > 0
@@ -145,7 +145,7 @@ class Stepper:
         set_learning_rate(learner.optimiser, learning_rate)
         learner.optimiser.step()
         if learner.average is not None:
-            learner.average.update(learner.network.state_dict(), step + 1)
+            learner.average.update(learner.hearing.state_dict(), step + 1)
         return learning_rate
 
 

@@ -48,5 +48,7 @@ class Objective(ABC):
     def loss(self, network: Network, features: Tensor, targets: Mapping[str, Tensor]) -> Loss:
         """Run the network on features (batch, ...) and compare; targets are stacked (batch, ...).
 
+        Where a front-end learns, ``features`` are the samples that it hears in ``network``.
+
         ``network`` may be wrapped (DDP, FSDP): it is called as a module, never by other methods.
         """
