@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files: whether they are there, and how they appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -34,6 +34,21 @@ _PROCESS_TOKEN = uuid.uuid4().hex[:8]
 _SERIAL_NUMBERS = itertools.count()
 _TEMPORARY_NAME = re.compile(r"\.amt-\w{16}-(\w{8})-(\d+)-(\w{8})-\d+\.tmp")
 _FOREIGN_STALE_S = 86_400.0
+
+
+def exists(path: Path) -> bool:
+    """Whether there is anything at ``path``; False for names that the system does not even take."""
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists raises for such
+
+
+def is_folder(path: Path) -> bool:
+    """Whether ``path`` is a folder; False for names that the system does not even take."""
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for such
+
+
+def encoded(text: str) -> bytes:
+    """Encode as UTF-8; what a file's name holds that is no text is escaped."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path, PurePath
 
 from amtcli.audio import AUDIO_SUFFIXES
 from amtcli.errors import NoInputError, UsageError
+from amtcli.files import is_folder
 
 STANDARD_STREAM = "-"
 _STDIN_WORDS = frozenset({STANDARD_STREAM, "/dev/stdin"})
@@ -108,14 +109,6 @@ def _read_list(name: str, read_stdin: Callable[[], bytes] | None) -> bytes:
         raise NoInputError(f"@{name}: the list cannot be read: {error.strerror}") from error
 
 
-def is_folder(path: Path) -> bool:
-    """Whether ``path`` is a folder; False for names that the system does not even take."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
 def _find_word(word: str, recursive: bool) -> Iterator[Found]:
     if not os.path.lexists(word) and glob.has_magic(word):
         return _find_glob(word, recursive)
@@ -124,9 +117,6 @@ def _find_word(word: str, recursive: bool) -> Iterator[Found]:
 
 def _find_path(word: str, recursive: bool) -> Iterator[Found]:
     path = Path(word)
-    if not word:  # as a script gives that forgot to set a variable; a path would be this folder
-        yield Found("(an empty name)", path, problem=_MISSING)
-        return
     try:
         path.stat()
     except FileNotFoundError:

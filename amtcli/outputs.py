@@ -16,8 +16,9 @@ from pathlib import Path
 
 from amtcli.audio import AUDIO_SUFFIXES
 from amtcli.errors import UsageError
+from amtcli.files import is_folder
 from amtcli.formats import FORMATS
-from amtcli.inputs import STANDARD_STREAM, Found, Inputs, is_folder
+from amtcli.inputs import STANDARD_STREAM, Found, Inputs
 
 FORMAT_OF_SUFFIX = {**{f".{name}": name for name in FORMATS}, ".midi": "mid"}
 _STDOUT_WORDS = frozenset({STANDARD_STREAM, "/dev/stdout"})
@@ -133,8 +134,6 @@ def choose_target(inputs: Inputs, n_recordings: int, options: OutputOptions) -> 
     if out in _STDOUT_WORDS:
         _check_stdout(n_recordings, formats, options)
         return Target(formats, stdout=True)
-    if not out:
-        raise UsageError("-o names nothing: give a file, a folder, or - for standard output")
     path = Path(out)
     suffix = path.suffix.lower()
     if is_folder(path) or out.endswith(tuple(filter(None, (os.sep, os.altsep)))):

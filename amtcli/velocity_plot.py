@@ -45,7 +45,7 @@ def draw_refined(refined: Refined) -> Figure:
     _draw_counts(axes["counts"], (before, after))
     _draw_change(axes["change"], before, after)
     title = f"{refined.name}\n{len(before)} notes, {describe(refined.placement)}"
-    figure.suptitle(title, x=0.01, ha="left", fontsize=8)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=8, parse_math=False)
     return figure
 
 

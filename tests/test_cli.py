@@ -82,6 +82,21 @@ def test_unknown_command_and_option_are_usage_errors():
     assert amt("transcribe").exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["transcribe", ""],
+        ["evaluate", "", ""],
+        ["pack", "pairs", "", "-o", ""],
+        ["train", "two-core", "--data", "x", "--out=", "--smoke"],
+    ],
+)
+def test_nothing_in_the_place_of_a_name_is_not_the_current_folder(words):
+    result = amt(*words)
+    assert result.exit_code == 2
+    assert result.stderr == "amt: error: an argument is empty: is a variable not set?\n"
+
+
 def test_known_error_is_one_line_and_its_exit_code(monkeypatch):
     result = fail_with(monkeypatch, ModelError("transkun-v3: no such model"))
     assert result.exit_code == 3

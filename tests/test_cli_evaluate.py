@@ -1,6 +1,9 @@
 import csv
 import json
+import os
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -179,6 +182,13 @@ def test_plots_are_drawn_for_each_piece(folders, tmp_path):
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["p0.pdf", "p0.png"]
 
 
+def test_a_name_with_signs_of_formulas_is_drawn_as_it_is(folders, tmp_path):
+    pytest.importorskip("matplotlib")
+    reference = (folders[0] / "p0.tsv").rename(folders[0] / "A$_$B.tsv")
+    run(reference, folders[1] / "p0.mid", "--plot", tmp_path / "plots")
+    assert (tmp_path / "plots" / "A$_$B.png").exists()
+
+
 def test_fail_under(folders):
     run(*folders, "--fail-under", "onset_f1=0.5", "--fail-under", "onset_f1_centred=0.5")
     result = run(*folders, "--fail-under", "onset_f1=0.999", exit_code=1)
@@ -219,6 +229,8 @@ def test_comparing_two_results(folders, tmp_path):
         (["ref"], UsageError, "name an ESTIMATE, or a --model"),
         (["ref", "est/p0.mid"], UsageError, "two files or two folders"),
         (["ref", "nothing"], NoInputError, "nothing does not exist"),
+        (["x" * 300, "est"], NoInputError, "xxx does not exist"),
+        (["ref", "est", "--offset-min", "inf"], UsageError, "offset minimum are numbers"),
         (["ref", "est", "--onset-tolerance", "50"], UsageError, "0.05 means 50 ms"),
         (["ref", "est", "--grid", "0"], UsageError, "grid"),
         (["ref", "est", "--json", "-", "--plain"], UsageError, "both want standard output"),
@@ -235,6 +247,29 @@ def test_usage_is_checked_before_any_work(folders, monkeypatch, words, error, me
     monkeypatch.chdir(folders[0].parent)
     with pytest.raises(error, match=message):
         run(*words)
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--errors"])
+def test_what_is_scored_is_not_overwritten(folders, monkeypatch, option):
+    monkeypatch.chdir(folders[0].parent)
+    files = Path("est/p0.mid"), Path("ref/p1.tsv")
+    before = [file.read_bytes() for file in files]
+    for file in files:
+        with pytest.raises(UsageError, match=f"{option} {file}: this is to be scored and"):
+            run("ref", "est", option, file)
+    assert [file.read_bytes() for file in files] == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs names that are no text")
+def test_names_that_are_no_text_are_written_escaped(folders, tmp_path):
+    for folder, suffix in zip(folders, ("tsv", "mid"), strict=True):
+        file = os.fsencode(folder / f"p0.{suffix}")
+        Path(os.fsdecode(file)).rename(os.fsdecode(file.replace(b"p0", b"caf\xe9")))
+    files = {option: tmp_path / option.strip("-") for option in ("--json", "--csv", "--errors")}
+    said = run(*folders, "--plain", *(word for pair in files.items() for word in pair)).stdout
+    assert said.splitlines()[1].startswith("caf\\udce9\t")
+    assert '"caf\\udce9"' in files["--json"].read_text()
+    assert "caf\\udce9" in files["--csv"].read_text()
 
 
 class ToyEngine:

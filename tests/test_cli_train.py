@@ -160,7 +160,7 @@ def test_killed_and_begun_again_equals_undisturbed(tmp_path, pack):
     whole, parts = (
         torch.load(tmp_path / run / STATE_FILE, weights_only=True) for run in ("whole", "run")
     )
-    for part in ("network", "average"):
+    for part in ("weights", "average"):
         for name, tensor in whole[part].items():
             assert torch.equal(tensor, parts[part][name]), (part, name)
     for index, moments in whole["optimiser"]["state"].items():
@@ -188,6 +188,14 @@ def test_smoke_runs_everything_once_in_a_folder_of_its_own(tmp_path, pack):
     assert (recipe.training.batch_size, recipe.validation.n_recordings) == (1, 1)
     assert (tmp_path / "run" / "smoke" / "model" / "model.toml").exists()
     assert toy_run(tmp_path).exit_code == 0  # the run itself has not begun yet
+
+
+def test_smoke_removes_nothing_but_what_smoke_made(tmp_path, pack):
+    precious = tmp_path / "run" / "smoke" / "precious.txt"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("x")
+    assert failed(toy_run(tmp_path, "--smoke"), UsageError, "smoke holds something else than")
+    assert precious.read_text() == "x"
 
 
 def test_a_training_begins_with_the_weights_of_a_model(tmp_path, pack):

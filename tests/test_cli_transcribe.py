@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from amtcli import catalog
 from amtcli.cli import app, engines, transcribe
+from amtcli.errors import ModelError
 from amtcli.midi import read_performance
 
 PEDAL_TIME = pytest.approx(0.4, abs=2e-3)
@@ -347,6 +348,19 @@ def test_report_has_one_record_per_recording(engine):
     assert (good["outputs"], good["notes"], good["pedals"]) == (["a.mid"], 2, 1)
     assert (good["audio_s"], good["elapsed_s"], good["times_real_time"]) == (2.0, 0.5, 4.0)
     assert (good["model"], good["device"], good["precision"]) == ("stub 1.0", "cpu", "float32")
+
+
+def test_report_of_before_stays_where_the_engine_cannot_be_had(engine, monkeypatch):
+    def fails(*_):
+        raise ModelError("there is no model")
+
+    touch("a.wav")
+    Path("r.jsonl").write_text("old")
+    monkeypatch.setattr(transcribe, "open_engine", fails)
+    result = amt("a.wav", "--report", "r.jsonl")
+    assert (result.exit_code, result.stderr) == (3, "amt: error: there is no model\n")
+    assert Path("r.jsonl").read_text() == "old"
+    assert written() == []
 
 
 def test_report_on_standard_output(engine):

@@ -108,11 +108,6 @@ def test_problems_are_named(tree):
     assert problems("empty", recursive=True) == ["no audio in this folder"]
 
 
-def test_an_empty_name_is_not_the_current_folder(tree):
-    assert problems("") == ["no such file or folder"]
-    assert names("") == ["(an empty name)"]
-
-
 def test_name_too_long_is_a_problem_not_a_crash(tree):
     assert problems("x" * 300) == [os.strerror(36 if sys.platform == "linux" else 63)]
 

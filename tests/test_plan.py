@@ -71,12 +71,6 @@ def test_an_input_that_is_missing_still_makes_the_output_a_folder(files):
         plan("a.wav", "gone.wav", out="o.mid")
 
 
-def test_an_output_without_a_name_is_not_the_current_folder(files):
-    files("a.wav")
-    with pytest.raises(UsageError, match="-o names nothing"):
-        plan("a.wav", out="")
-
-
 def test_mirroring_is_the_remedy_it_is_said_to_be(files):
     files("d1/b.wav", "d2/b.wav")
     assert [o for _, o in targets("d1/b.wav", "d2/b.wav", out="o", mirror=True)] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from types import TracebackType
 from typing import Annotated, Any
@@ -13,8 +14,10 @@ from typer.core import TyperGroup
 from amtcli import __version__
 from amtcli.cli import doctor, evaluate, models, pack, refine_velocity, train, transcribe
 from amtcli.cli.streams import abandon_stdout, prepare_streams, say
-from amtcli.errors import AmtError
+from amtcli.errors import AmtError, UsageError
 
+_IS_EMPTY = "amtcli.is_empty"
+_NAMES_NOTHING = re.compile("--[a-z-]+=")
 _INTERRUPTED = 130
 _READER_GONE = 141  # what a shell reports for a program that dies of SIGPIPE
 
@@ -22,8 +25,15 @@ _READER_GONE = 141  # what a shell reports for a program that dies of SIGPIPE
 class _Commands(TyperGroup):
     """The commands, with each way of ending early turned into its message and exit code."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # As a path, nothing would be the current folder: all of it read, or written into.
+        ctx.meta[_IS_EMPTY] = any(not arg or _NAMES_NOTHING.fullmatch(arg) for arg in args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
+            if ctx.meta[_IS_EMPTY]:
+                raise UsageError("an argument is empty: is a variable not set?")
             return super().invoke(ctx)
         except AmtError as error:
             say(f"amt: error: {error}", "red")

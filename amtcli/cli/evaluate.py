@@ -32,6 +32,7 @@ from amtcli.cli.scoring import (
     find_pairs,
     make_tasks,
     refuse_missing,
+    refuse_overwriting,
     say_notices,
     score,
     write_result,
@@ -345,6 +346,7 @@ def evaluate(
         named, check_device(device), parse_batch_size(batch_size), precision.value, fast, offline
     )
     pairing, to_transcribe = find_pairs(reference, estimate, choice)
+    refuse_overwriting(outputs, pairing)
     if velocity and to_transcribe and not model:
         to_transcribe = replace(to_transcribe, model=VELOCITY_MODEL)
     if missing is Missing.ERROR:

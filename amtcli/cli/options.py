@@ -62,6 +62,15 @@ DryRun = Annotated[
         rich_help_panel=IN_OUT,
     ),
 ]
+Features = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Compute ahead what the front-end of this recipe or model makes of the audio; may "
+        "be repeated.",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.", rich_help_panel=REPORT)]
 OnlyErrors = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")]
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from amtcli.cli import packing, render
-from amtcli.cli.options import OnlyErrors
+from amtcli.cli.options import Features, OnlyErrors
 from amtcli.cli.packing import PackChoice
 
 app = typer.Typer(
@@ -44,15 +44,6 @@ _Jobs = Annotated[
         min=1,
         metavar="N",
         help="Processes. Without it: one per core.",
-        show_default=False,
-    ),
-]
-_Features = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME",
-        help="Compute ahead what the front-end of this recipe or model makes of the audio; may "
-        "be repeated.",
         show_default=False,
     ),
 ]
@@ -96,7 +87,7 @@ def maestro(
     out: _Out,
     sample_rate: _SampleRate = 16_000,
     jobs: _Jobs = None,
-    features: _Features = None,
+    features: Features = None,
     max_lag: _MaxLag = 0.1,
     keep_suspect: _KeepSuspect = False,
     quiet: OnlyErrors = False,
@@ -148,7 +139,7 @@ def maps(
     ] = None,
     sample_rate: _SampleRate = 16_000,
     jobs: _Jobs = None,
-    features: _Features = None,
+    features: Features = None,
     max_lag: _MaxLag = 0.1,
     keep_suspect: _KeepSuspect = False,
     quiet: OnlyErrors = False,
@@ -183,7 +174,7 @@ def smd(
     validation_share: _ValidationShare = 0.0,
     sample_rate: _SampleRate = 16_000,
     jobs: _Jobs = None,
-    features: _Features = None,
+    features: Features = None,
     max_lag: _MaxLag = 0.1,
     keep_suspect: _KeepSuspect = False,
     quiet: OnlyErrors = False,
@@ -224,7 +215,7 @@ def mazurka(
     ] = 0,
     sample_rate: _SampleRate = 22_050,
     jobs: _Jobs = None,
-    features: _Features = None,
+    features: Features = None,
     keep_suspect: _KeepSuspect = False,
     quiet: OnlyErrors = False,
 ) -> None:
@@ -254,7 +245,7 @@ def pairs(
     validation_share: _ValidationShare = 0.1,
     sample_rate: _SampleRate = 16_000,
     jobs: _Jobs = None,
-    features: _Features = None,
+    features: Features = None,
     max_lag: _MaxLag = 0.1,
     keep_suspect: _KeepSuspect = False,
     quiet: OnlyErrors = False,

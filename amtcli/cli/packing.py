@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from amtcli.cli.streams import say
 from amtcli.cli.work_bar import WorkBar, in_words
 from amtcli.errors import ModelError, UsageError
+from amtcli.files import is_folder
 
 if TYPE_CHECKING:
     from amtcli.datasets.pack import Manifest
-    from amtcli.datasets.packing import Estimate, Packed, PackOptions
+    from amtcli.datasets.packing import Estimate, Packed
     from amtcli.datasets.source import DataSet
 
 
@@ -40,16 +41,15 @@ def n_cores() -> int:
 
 def check_source(source: Path) -> None:
     """Raise UsageError unless ``source`` is a folder."""
-    if not source.is_dir():
+    if not is_folder(source):
         raise UsageError(f"{source} is no folder; name the data set's folder")
 
 
 def carry_out(data_set: DataSet, choice: PackChoice) -> int:
     """Pack a data set, say what became of it, and return the exit code."""
-    from amtcli.datasets.pack import unlisted_files
     from amtcli.datasets.packing import PackOptions, check_folder, check_space, estimate, pack
 
-    front_ends = {name: _front_end(name) for name in choice.features}
+    front_ends = {name: front_end_table(name) for name in choice.features}
     options = PackOptions(
         choice.sample_rate_hz,
         choice.n_jobs or n_cores(),
@@ -71,12 +71,10 @@ def carry_out(data_set: DataSet, choice: PackChoice) -> int:
             bar.advance(needed.durations_s.get(packed.name, 0.0))
 
         manifest = pack(data_set, choice.out, options, count)
-    _say(choice, _summary(manifest, choice.out))
-    if unlisted := unlisted_files(choice.out, manifest):
-        _say(choice, _no_longer_part(unlisted))
+    _say(choice, _summary(manifest, choice.out), *no_longer_part(choice.out, manifest))
     for name, front_end in front_ends.items():
         if manifest.recordings:
-            _cache(name, front_end, options, choice)
+            cache(name, front_end, choice.out, options.n_jobs, quiet=choice.quiet)
     return 1 if manifest.rejected else 0
 
 
@@ -102,9 +100,10 @@ def verify(folder: Path, n_jobs: int | None, quiet: bool) -> int:
     return 1 if n_bad else 0
 
 
-def _cache(
-    name: str, front_end: Mapping[str, Any], options: PackOptions, choice: PackChoice
+def cache(
+    name: str, front_end: Mapping[str, Any], folder: Path, n_jobs: int, *, quiet: bool
 ) -> None:
+    """Compute ahead what the front-end of a recipe or model makes of a pack's audio."""
     from amtcli.datasets.features import (
         cache_features,
         features_bytes,
@@ -114,23 +113,21 @@ def _cache(
     from amtcli.datasets.pack import open_pack
     from amtcli.datasets.packing import check_space
 
-    folder = choice.out
     pack = open_pack(folder)
     try:
         check_space(folder, features_bytes(pack, front_end))
         missing = without_features(pack, features_key(front_end))
         total_s = sum(recording.duration_s for recording in missing)
-        bar = WorkBar(f"features of {name}", len(missing), total_s, quiet=choice.quiet)
+        bar = WorkBar(f"features of {name}", len(missing), total_s, quiet=quiet)
         with bar:
-            key = cache_features(
-                pack, front_end, options.n_jobs, lambda done: bar.advance(done.duration_s)
-            )
+            key = cache_features(pack, front_end, n_jobs, lambda done: bar.advance(done.duration_s))
     except UsageError as error:
         raise UsageError(f"--features {name}: {error}") from error
-    _say(choice, f"features of {name} are in {folder / 'features' / key}")
+    if not quiet:
+        say(f"amt: features of {name} are in {folder / 'features' / key}")
 
 
-def _front_end(name: str) -> Mapping[str, Any]:
+def front_end_table(name: str) -> Mapping[str, Any]:
     """Return the table [front_end] of a recipe or of a model, by name or path."""
     from amtcli.catalog import locate
     from amtcli.model_folder import read_config
@@ -172,13 +169,19 @@ def _summary(manifest: Manifest, folder: Path) -> str:
     return f"{len(manifest.recordings)} recordings in {folder}: {', '.join(parts) or 'none'}{left}"
 
 
-def _no_longer_part(unlisted: list[Path]) -> str:
+def no_longer_part(folder: Path, manifest: Manifest) -> list[str]:
+    """Say which files in a pack's folder its manifest does not list, if there are any."""
+    from amtcli.datasets.pack import unlisted_files
+
+    unlisted = unlisted_files(folder, manifest)
+    if not unlisted:
+        return []
     if len(unlisted) == 1:
-        return f"{unlisted[0]} is no longer part of the pack; delete it, or give its source again"
-    return (
+        return [f"{unlisted[0]} is no longer part of the pack; delete it, or give its source again"]
+    return [
         f"{unlisted[0]} and {len(unlisted) - 1} more are no longer part of the pack; delete them, "
         "or give their sources again"
-    )
+    ]
 
 
 def _say(choice: PackChoice, *texts: str) -> None:

@@ -74,12 +74,13 @@ def make_job(score: Path, audio: Path, destination: Destination) -> Job:
     Raises NoInputError where nothing is there or nothing belongs together, and UsageError for
     what would stop or spoil the work later.
     """
+    from amtcli.files import exists
     from amtcli.inputs import Inputs
     from amtcli.outputs import OutputOptions
     from amtcli.plan import make_plan
 
     for path in (score, audio):
-        if not path.exists():
+        if not exists(path):
             raise NoInputError(f"{path} does not exist")
     if score.is_dir() != audio.is_dir():
         raise UsageError(f"{score} and {audio}: give two files or two folders")
@@ -299,13 +300,13 @@ class Refining:
 
     def write_report(self) -> None:
         """Write what was refined, be it nothing, where a report was asked for."""
-        from amtcli.files import write_atomically
+        from amtcli.files import encoded, write_atomically
         from amtcli.refinement import report_csv, report_json
 
         path = self._destination.report
         if path is not None:
             render = report_csv if path.suffix.lower() == ".csv" else report_json
-            write_atomically(path, render(self.refined).encode())
+            write_atomically(path, encoded(render(self.refined)))
 
     def summary(self) -> str:
         """Say in one line what the run came to."""

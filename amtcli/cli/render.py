@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amtcli.cli.options import OnlyErrors
-from amtcli.cli.packing import n_cores
+from amtcli.cli.options import Features, OnlyErrors
+from amtcli.cli.packing import cache, front_end_table, n_cores, no_longer_part
 from amtcli.cli.streams import say
 from amtcli.cli.work_bar import WorkBar, in_words
 from amtcli.errors import UsageError
@@ -136,6 +136,7 @@ def render(
             show_default=False,
         ),
     ] = None,
+    features: Features = None,
     quiet: OnlyErrors = False,
 ) -> None:
     """Render MIDI files with sampled instruments: recordings whose labels are exact.
@@ -172,7 +173,11 @@ def render(
     data_set = _find(midi, exclude_compositions, split_from, validation_share)
     check(data_set, out, options)
     instruments = _open(soundfont, program or [])
+    front_ends = {name: front_end_table(name) for name in features or ()}
     manifest = _carry_out(data_set, instruments, out, options, quiet)
+    for name, front_end in front_ends.items():
+        if manifest.recordings:
+            cache(name, front_end, out, options.n_jobs, quiet=quiet)
     if manifest.rejected:
         raise typer.Exit(1)
 
@@ -236,5 +241,7 @@ def _carry_out(
     if not quiet:
         hours = sum(entry.duration_s for entry in manifest.recordings) / 3600
         left = f"; {len(manifest.rejected)} left out" if manifest.rejected else ""
-        say(f"amt: {len(manifest.recordings)} recordings in {out}: {hours:.1f} h{left}")
+        summary = f"{len(manifest.recordings)} recordings in {out}: {hours:.1f} h{left}"
+        for text in (summary, *no_longer_part(out, manifest)):
+            say(f"amt: {text}")
     return manifest

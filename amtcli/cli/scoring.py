@@ -16,6 +16,7 @@ from amtcli.cli.progress import Screen
 from amtcli.cli.result_files import check_files, check_folder
 from amtcli.cli.streams import is_terminal, write_stdout
 from amtcli.errors import AmtError, NoInputError, UsageError
+from amtcli.files import exists, is_folder
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -47,6 +48,13 @@ class Outputs:
     errors: Path | None = None
     plot: Path | None = None
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """What is written, by the name of its option."""
+        json = None if self.json in (None, "-") else Path(self.json)
+        named = {"--json": json, "--csv": self.csv, "--errors": self.errors}
+        return {option: path for option, path in named.items() if path is not None}
+
 
 def check_outputs(outputs: Outputs) -> None:
     """Refuse, before any work, what could not be written after it."""
@@ -54,9 +62,7 @@ def check_outputs(outputs: Outputs) -> None:
         raise UsageError("--json - and --plain both want standard output: give --json a file")
     if outputs.plot is not None and importlib.util.find_spec("matplotlib") is None:
         raise UsageError("--plot needs matplotlib: pip install 'amtcli[plot]'")
-    json = None if outputs.json in (None, "-") else Path(outputs.json)
-    files = {"--json": json, "--csv": outputs.csv, "--errors": outputs.errors}
-    check_files({option: path for option, path in files.items() if path is not None})
+    check_files(outputs.files)
     if outputs.plot is not None:
         check_folder("--plot", outputs.plot)
 
@@ -75,8 +81,8 @@ def find_pairs(
     if estimate is None:
         if not choice.model:
             raise UsageError("name an ESTIMATE, or a --model to transcribe the audio beside it")
-        estimate = reference if reference.is_dir() else _audio_beside(reference)
-    if estimate.is_dir():
+        estimate = reference if is_folder(reference) else _audio_beside(reference)
+    if is_folder(estimate):
         is_audio = bool(choice.model) or not find_files(estimate, NOTE_SUFFIXES)
     else:
         suffix = estimate.suffix.lower()
@@ -96,7 +102,7 @@ def _audio_suffixes() -> frozenset[str]:
 
 
 def _audio_beside(reference: Path) -> Path:
-    if not reference.exists():
+    if not exists(reference):
         raise NoInputError(f"{reference} does not exist")
     found = [
         path
@@ -115,6 +121,15 @@ def refuse_missing(pairing: Pairing) -> None:
     names = [pair.name for pair in pairing.missing]
     if names:
         raise AmtError(f"{len(names)} without an estimate (--missing error): {_listed(names)}")
+
+
+def refuse_overwriting(outputs: Outputs, pairing: Pairing) -> None:
+    """Raise `UsageError` where a result would replace what is to be scored."""
+    pairs = ((pair.reference, pair.estimate) for pair in pairing.pairs)
+    scored = {os.path.realpath(path) for pair in pairs for path in pair if path is not None}
+    for option, path in outputs.files.items():
+        if os.path.realpath(path) in scored:
+            raise UsageError(f"{option} {path}: this is to be scored and would be overwritten")
 
 
 def make_tasks(
@@ -279,18 +294,18 @@ def write_result(
     from amtcli.evaluation.mistakes import mistakes_csv
     from amtcli.evaluation.report import render_report
     from amtcli.evaluation.results import to_json, to_table
-    from amtcli.files import write_atomically
+    from amtcli.files import encoded, write_atomically
 
     # What people wait for first: a disk that is full takes none of it away.
     if outputs.plain:
-        write_stdout(to_table(document, "\t").encode())
+        write_stdout(encoded(to_table(document, "\t")))
     elif outputs.json != "-":
         _print(render_report(document, conventions))
     if outputs.csv is not None:
-        write_atomically(outputs.csv, to_table(document, ",").encode())
+        write_atomically(outputs.csv, encoded(to_table(document, ",")))
     if outputs.errors is not None:
         mistakes = mistakes_csv((result.name, result.mistakes) for result in results)
-        write_atomically(outputs.errors, mistakes.encode())
+        write_atomically(outputs.errors, encoded(mistakes))
     _write_json(to_json(document), outputs.json)
 
 
@@ -307,12 +322,12 @@ def compare_files(path_a: Path, path_b: Path, outputs: Outputs) -> None:
 
 
 def _write_json(text: str, target: str | None) -> None:
-    from amtcli.files import write_atomically
+    from amtcli.files import encoded, write_atomically
 
     if target == "-":
-        write_stdout(text.encode())
+        write_stdout(encoded(text))
     elif target is not None:
-        write_atomically(Path(target), text.encode())
+        write_atomically(Path(target), encoded(text))
 
 
 def _print(table: RenderableType) -> None:

@@ -177,9 +177,9 @@ def train(
 
     Exit codes:
     0    trained
-    1    training could not begin or go on; its state is saved
-    2    wrong usage
-    3    the recipe is missing or wrong
+    1    training could not begin, or broke down (what it had reached is saved)
+    2    wrong usage, or there is no such recipe
+    3    the recipe is wrong, or the model of --init is wrong or missing
     130  interrupted; the state is saved
     """
     from amtcli.training.recipe import find_recipe, read_recipe
@@ -254,6 +254,8 @@ def _shrink(recipe: Recipe, options: TrainOptions) -> tuple[Recipe, TrainOptions
     """Make a recipe so small that everything runs once within a minute, in a folder of its own."""
     import shutil
 
+    from amtcli.training.loop import RECIPE_FILE
+
     n_processes = int(os.environ.get("WORLD_SIZE", "1"))
     training = dataclasses.replace(
         recipe.training,
@@ -269,8 +271,10 @@ def _shrink(recipe: Recipe, options: TrainOptions) -> tuple[Recipe, TrainOptions
         excerpt_s=min(recipe.validation.excerpt_s or _SMOKE_EXCERPT_S, _SMOKE_EXCERPT_S),
     )
     folder = options.folder / "smoke"
-    if _is_first():
-        shutil.rmtree(folder, ignore_errors=True)
+    if _is_first() and folder.exists():
+        if not (folder / RECIPE_FILE).exists() and any(folder.iterdir()):
+            raise UsageError(f"{folder} holds something else than a run: choose another -o")
+        shutil.rmtree(folder)
     return (
         dataclasses.replace(recipe, training=training, validation=validation),
         dataclasses.replace(options, folder=folder, resume=""),

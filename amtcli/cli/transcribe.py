@@ -36,6 +36,7 @@ from amtcli.cli.streams import (
     write_stdout,
 )
 from amtcli.errors import UsageError
+from amtcli.files import is_folder
 
 if TYPE_CHECKING:
     from amtcli.formats import RenderOptions
@@ -316,13 +317,16 @@ def carry_out(
     if any(planned.source is None and not planned.problem for planned in plan.recordings):
         check_stdin()
     with ExitStack() as stack:
-        report = _open_report(options.report, stack)
         stack.enter_context(screen)
+        _check_report(options.report)
+        has_work = bool(plan.with_action(Action.TRANSCRIBE))
+        opened = open_engine(choice, screen) if has_work else None
+        report = _open_report(options.report, stack)  # which empties it: something will be done
         batch = Batch(plan, options.existing, screen, report)
         batch.settle_planned()
         engine_text = ""
-        if plan.with_action(Action.TRANSCRIBE):
-            engine, producer = open_engine(choice, screen)
+        if opened is not None:
+            engine, producer = opened
             screen.start_clock()
             batch.transcribe(engine, producer, render_options)
             engine_text = engine.description
@@ -335,6 +339,16 @@ def _is_live(ctx: typer.Context) -> bool:
     given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
     check_flags(given, live="live" in given)
     return "live" in given
+
+
+def _check_report(report: str | None) -> None:
+    from amtcli.outputs import is_special, unwritable
+
+    if report is None or report == "-" or is_special(Path(report)):
+        return
+    folder = Path(report).parent
+    if not is_folder(folder) or unwritable(folder):
+        raise UsageError(f"--report {report} cannot be written: choose another folder")
 
 
 def _open_report(report: str | None, stack: ExitStack) -> TextIO | None:

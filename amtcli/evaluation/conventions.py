@@ -55,10 +55,10 @@ class Conventions:
             raise UsageError("onset tolerances must be above 0 seconds")
         if len(set(self.onset_tolerances_s)) < len(self.onset_tolerances_s):
             raise UsageError("the same onset tolerance is given twice: name each one once")
-        if not (self.offset_ratio >= 0 and self.offset_min_s >= 0):
-            raise UsageError("offset ratio and offset minimum cannot be negative")
-        if not self.velocity_tolerance > 0:
-            raise UsageError("the velocity tolerance must be above 0")
+        if not (0 <= self.offset_ratio < math.inf and 0 <= self.offset_min_s < math.inf):
+            raise UsageError("offset ratio and offset minimum are numbers from 0")
+        if not 0 < self.velocity_tolerance < math.inf:
+            raise UsageError("the velocity tolerance is a number above 0")
         if self.grid_s is not None and not 0 < self.grid_s < math.inf:
             raise UsageError("the grid of a label roll is a frame length above 0 seconds")
         if not 0 <= self.frame_hop_s < math.inf:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amtcli.errors import NoInputError, UsageError
+from amtcli.files import exists
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def pair_paths(
         One is a file and the other a folder.
     """
     for path in (reference, estimate):
-        if not path.exists():
+        if not exists(path):
             raise NoInputError(f"{path} does not exist")
     if reference.is_file() and estimate.is_file():
         return Pairing((Pair(reference.stem, reference, estimate),))

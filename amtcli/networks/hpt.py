@@ -24,6 +24,7 @@ from amtcli.networks.network import Network
 
 CONV_DROPOUT = 0.2
 DENSE_DROPOUT = 0.5
+DENSE_NORM_MOMENTUM = 0.01
 N_RECURRENT_LAYERS = 2
 
 _NOTE_HEADS = ("onset", "offset", "frame", "velocity")
@@ -58,6 +59,7 @@ class ConvBlock(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, epsilon: float) -> None:
         super().__init__()
+        self.dropout = CONV_DROPOUT
         widths = (n_in, n_out)
         convolutions = [nn.Conv2d(width, n_out, 3, padding=1, bias=False) for width in widths]
         for convolution in convolutions:
@@ -69,7 +71,7 @@ class ConvBlock(nn.Module):
         """(B, n_in, T, mels) to (B, n_out, T, mels // 2)."""
         for convolve, normalise in zip(self.convolutions, self.norms, strict=True):
             x = F.relu(normalise(convolve(x)))
-        return F.dropout(F.avg_pool2d(x, (1, 2)), CONV_DROPOUT, self.training)
+        return F.dropout(F.avg_pool2d(x, (1, 2)), self.dropout, self.training)
 
 
 class AcousticModel(nn.Module):
@@ -83,7 +85,7 @@ class AcousticModel(nn.Module):
         )
         n_flat = channels[-1] * (config.n_mels >> len(self.blocks))
         self.dense = nn.Linear(n_flat, config.dense_width, bias=False)
-        self.dense_norm = nn.BatchNorm1d(config.dense_width)
+        self.dense_norm = nn.BatchNorm1d(config.dense_width, momentum=DENSE_NORM_MOMENTUM)
         self.recurrent = _recurrent(config, config.dense_width, N_RECURRENT_LAYERS)
         self.output = _dense(2 * config.recurrent_width, n_outputs)
         nn.init.xavier_uniform_(self.dense.weight)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from amtcli.catalog import data_folder, shipped_folder
 from amtcli.datasets.pack import SPLITS, Pack, PackedRecording, read_manifest
 from amtcli.errors import TrainingError, UsageError
-from amtcli.files import write_atomically
+from amtcli.files import encoded, write_atomically
 from amtcli.model_folder import (
     FORMAT,
     WEIGHTS_FILE,
@@ -259,7 +259,8 @@ def _pack_facts(pack: Pack) -> PackFacts:
         if recordings:
             hours = sum(recording.duration_s for recording in recordings) / 3600
             splits[name] = SplitFacts(len(recordings), hours)
-    return PackFacts(pack.folder.resolve().name, read_manifest(pack.folder).dataset, splits)
+    folder_name = encoded(pack.folder.resolve().name).decode()
+    return PackFacts(folder_name, read_manifest(pack.folder).dataset, splits)
 
 
 def _write_data(run: Path, data: RunData) -> None:

@@ -127,7 +127,7 @@ def train(
     """Train on ``recordings`` as a recipe says, from its beginning or from a state.
 
     Raises TrainingError where training cannot begin or go on, and KeyboardInterrupt when it was
-    asked to stop; in both cases the state is saved.
+    asked to stop; what was reached by then is saved.
     """
     _check_recordings(recipe, recordings)
     with join_ranks(options.device) as ranks:

@@ -43,6 +43,8 @@ class HptBranch(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm1d(config.n_mels, eps=config.norm_epsilon)
         self.acoustic = AcousticModel(config.as_hpt(), N_KEYS)
+        # Where it is part of HPT, the last block drops as the others do.
+        self.acoustic.blocks[-1].dropout = 0.0  # type: ignore[assignment]
 
     def forward(self, features: Tensor) -> Acoustic:
         """Listen."""

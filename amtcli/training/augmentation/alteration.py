@@ -65,7 +65,9 @@ class AugmentationConfig:
 class Alteration:
     """What is done to a window of ``n_samples``, in the order of the fields from ``speed`` on.
 
-    ``speed`` is how much faster than recorded the window is played. None and 0 do nothing.
+    But the treble that the recorder does not hear is taken away with room and equaliser: noise
+    has all of its own. ``speed`` is how much faster than recorded the window is played. None and
+    0 do nothing.
     """
 
     n_samples: int
