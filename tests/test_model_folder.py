@@ -204,6 +204,13 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):
     assert song.read_bytes() == b"precious"
 
 
+def test_what_file_managers_leave_in_a_model_is_no_obstacle(tmp_path):
+    write_model(tmp_path / "toy", toy_folder.CONFIG, toy_folder.TENSORS)
+    (tmp_path / "toy" / ".DS_Store").touch()
+    write_model(tmp_path / "toy", toy_folder.CONFIG, toy_folder.TENSORS)
+    assert not (tmp_path / "toy" / ".DS_Store").exists()
+
+
 def test_several_writers_at_once_leave_one_whole_model(tmp_path):
     folder = tmp_path / "toy"
     failures = []

@@ -6,17 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from amtcli.networks import swift
-from amtcli.networks.swift import (
-    HEADS,
-    PEDAL_HEADS,
-    RELATIVES_SEMITONES,
-    Convolution,
-    Exchange,
-    Lookahead,
-    Swift,
-    SwiftConfig,
-)
+from amtcli.networks import swift_layers
+from amtcli.networks.swift import HEADS, PEDAL_HEADS, Swift, SwiftConfig
+from amtcli.networks.swift_layers import RELATIVES_SEMITONES, Convolution, Exchange, Lookahead
 from amtcli.training.initial import grow
 
 SMALL = SwiftConfig(
@@ -185,7 +177,7 @@ def test_folding_changes_nothing_but_the_last_digits(
     monkeypatch, limit, fuses, precision, tolerance
 ):
     if not fuses:
-        monkeypatch.setattr(swift, "_can_fuse", lambda weight: False)
+        monkeypatch.setattr(swift_layers, "_can_fuse", lambda weight: False)
     built = network(replace(SMALL, max_lookahead_frames=limit))
     (plain,) = built.activations(features())
     names = set(built.state_dict())

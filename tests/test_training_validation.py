@@ -249,6 +249,13 @@ def test_the_loss_hears_silence_as_training_does(tmp_path, monkeypatch):
     assert -2 < found.scores["neg_loss"] < 0
 
 
+def test_the_loss_takes_no_recording_of_another_rate(tmp_path):
+    (piece,) = toy_training.write_pack(tmp_path / "pack").split("validation")
+    recipe = toy_training.write_recipe(tmp_path, "validation.metric=neg_loss")
+    with pytest.raises(TrainingError, match=r"packed at 44100 Hz.*--sample-rate 1000"):
+        make_validator(recipe, [replace(piece, sample_rate_hz=44100)])
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_the_loss_is_the_mean_over_all_windows_however_they_are_stacked(tmp_path, batch_size):
     pack = toy_training.write_pack(tmp_path / "pack")

@@ -74,7 +74,7 @@ def _is_whole(file: BinaryIO, start: int, sample: int, n_block: int) -> bool:
         crc, n_done = _crc16(frame[n_done:end], crc), end
         if crc == 0:
             return True
-    return _crc16(frame[n_done:], crc) == 0 if len(frame) < _SEARCH_BYTES else False
+    return len(frame) < _SEARCH_BYTES and _crc16(frame[n_done:], crc) == 0  # the last one
 
 
 def _first_sample(header: bytes, n_block: int) -> int | None:

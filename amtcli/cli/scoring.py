@@ -126,9 +126,10 @@ def refuse_missing(pairing: Pairing) -> None:
 def refuse_overwriting(outputs: Outputs, pairing: Pairing) -> None:
     """Raise `UsageError` where a result would replace what is to be scored."""
     pairs = ((pair.reference, pair.estimate) for pair in pairing.pairs)
-    scored = {os.path.realpath(path) for pair in pairs for path in pair if path is not None}
+    given = [path for pair in pairs for path in pair if path is not None]
+    named = {os.path.realpath(path) for path in (*given, *pairing.unused_estimates)}
     for option, path in outputs.files.items():
-        if os.path.realpath(path) in scored:
+        if os.path.realpath(path) in named:
             raise UsageError(f"{option} {path}: this is to be scored and would be overwritten")
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from amtcli.datasets import recording_file
 from amtcli.datasets.labels import Labels
 from amtcli.datasets.recording_file import Written, write_recording
-from amtcli.errors import AmtError, DataError, TrainingError
+from amtcli.errors import AmtError, DataError
 from amtcli.files import write_atomically
 
 __all__ = [
@@ -157,16 +156,6 @@ def open_pack(folder: Path) -> Pack:
         for entry in manifest.recordings
     )
     return Pack(folder, manifest.sample_rate_hz, recordings)
-
-
-def check_sample_rate(recordings: Iterable[PackedRecording], rate_hz: int | None) -> None:
-    """Raise TrainingError that names a recording of another rate than a front-end hears."""
-    for recording in recordings:
-        if recording.sample_rate_hz != rate_hz:
-            raise TrainingError(
-                f"{recording.name} was packed at {recording.sample_rate_hz} Hz, the recipe's "
-                f"front-end hears {rate_hz}: pack again with --sample-rate {rate_hz}"
-            )
 
 
 def recording_path(folder: Path, name: str) -> Path:

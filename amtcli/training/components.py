@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
+from amtcli.datasets.pack import PackedRecording
 from amtcli.decoders import DECODERS
+from amtcli.errors import TrainingError
 from amtcli.front_ends import FRONT_ENDS
 from amtcli.front_ends.front_end import FrontEnd
 from amtcli.networks import ARCHITECTURES
@@ -50,3 +53,14 @@ def build_modules(recipe: Recipe) -> tuple[FrontEnd, Network]:
     network_config, network = registered(ARCHITECTURES, recipe.network, "network", path)
     torch.manual_seed(recipe.training.seed)
     return front_end(front_end_config), network(network_config)
+
+
+def check_sample_rate(recipe: Recipe, recordings: Iterable[PackedRecording]) -> None:
+    """Raise TrainingError that names a recording of another rate than the front-end hears."""
+    rate_hz = recipe.front_end.get("sample_rate_hz")
+    for recording in recordings:
+        if recording.sample_rate_hz != rate_hz:
+            raise TrainingError(
+                f"{recording.name} was packed at {recording.sample_rate_hz} Hz, the recipe's "
+                f"front-end hears {rate_hz}: pack again with --sample-rate {rate_hz}"
+            )

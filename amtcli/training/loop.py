@@ -21,14 +21,14 @@ import torch
 from torch import Tensor
 
 from amtcli import __version__
-from amtcli.datasets.pack import PackedRecording, check_sample_rate
+from amtcli.datasets.pack import PackedRecording
 from amtcli.devices import describe, resolve_precision
 from amtcli.errors import TrainingError, UsageError
 from amtcli.files import write_atomically
 from amtcli.training.average import WeightAverage
 from amtcli.training.batches import Batch, Share, WindowMaker
 from amtcli.training.cached import find_cached
-from amtcli.training.components import build_components, build_modules
+from amtcli.training.components import build_components, build_modules, check_sample_rate
 from amtcli.training.feeding import feed
 from amtcli.training.hearing import Hearing
 from amtcli.training.initial import load_initial_weights
@@ -406,4 +406,4 @@ def _share(recipe: Recipe, ranks: Ranks) -> Share:
 def _check_recordings(recipe: Recipe, recordings: Sequence[PackedRecording]) -> None:
     if not recordings:
         raise TrainingError("there is no recording of the split train to learn from")
-    check_sample_rate(recordings, recipe.front_end.get("sample_rate_hz"))
+    check_sample_rate(recipe, recordings)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from amtcli.datasets.labels import Labels
-from amtcli.datasets.pack import PackedRecording, check_sample_rate
+from amtcli.datasets.pack import PackedRecording
 from amtcli.decoders import Decoder
 from amtcli.engine import Engine, EngineOptions
 from amtcli.errors import TrainingError
@@ -31,7 +31,7 @@ from amtcli.networks.network import Network
 from amtcli.notes import Note, PedalSpan, Performance
 from amtcli.reading import Recording
 from amtcli.training.card import NEG_LOSS
-from amtcli.training.components import build_components
+from amtcli.training.components import build_components, check_sample_rate
 from amtcli.training.export import model_config
 from amtcli.training.objectives.objective import Objective, Targets, WindowLabels
 from amtcli.training.recipe import Recipe
@@ -84,7 +84,7 @@ def make_validator(recipe: Recipe, recordings: Sequence[PackedRecording]) -> Val
         )
     excerpts = choose_excerpts(recordings, config.n_recordings, config.excerpt_s)
     if config.metric == NEG_LOSS:
-        check_sample_rate(recordings, recipe.front_end.get("sample_rate_hz"))
+        check_sample_rate(recipe, recordings)
         return LossValidator(recipe, build_components(recipe).objective, excerpts)
     parse_threshold(f"{config.metric}=0", score_names(_CONVENTIONS))
     check_grid(recipe.decoder, config.thresholds, recipe.path)

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from amtcli.networks.swift import (
+from amtcli.networks.swift import frame_levels
+from amtcli.networks.swift_layers import (
     Block,
     Convolution,
     HarmonicGather,
     KeyMix,
     Lookahead,
     TrunkConfig,
-    frame_levels,
     initialise,
     initialise_output,
 )
