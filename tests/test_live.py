@@ -14,7 +14,7 @@ from amtcli.engine import Engine, EngineOptions
 from amtcli.errors import UsageError
 from amtcli.live import LiveTranscriber, latency_s
 from amtcli.model_folder import load_model
-from amtcli.networks import swift
+from amtcli.networks import swift_layers
 from amtcli.notes import Note, PedalSpan
 from amtcli.reading import Recording
 
@@ -114,7 +114,7 @@ def test_nothing_comes_of_nothing(model):
 
 
 def test_memory_does_not_grow(model, monkeypatch):
-    monkeypatch.setattr(swift, "_can_fuse", lambda _: False)  # what oneDNN lays out is not pickled
+    monkeypatch.setattr(swift_layers, "_can_fuse", lambda _: False)  # what oneDNN lays out is not pickled
     transcriber = LiveTranscriber(model)
 
     def kept_bytes():
