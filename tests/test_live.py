@@ -114,7 +114,8 @@ def test_nothing_comes_of_nothing(model):
 
 
 def test_memory_does_not_grow(model, monkeypatch):
-    monkeypatch.setattr(swift_layers, "_can_fuse", lambda _: False)  # what oneDNN lays out is not pickled
+    # What oneDNN lays out is not pickled.
+    monkeypatch.setattr(swift_layers, "_can_fuse", lambda _: False)
     transcriber = LiveTranscriber(model)
 
     def kept_bytes():
