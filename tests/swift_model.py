@@ -27,7 +27,7 @@ DECODER = {
     "kind": "peaks",
     "sample_rate_hz": RATE_HZ,
     "hop_samples": HOP,
-    "onset_threshold": 0.65,
+    "onset_threshold": 0.75,
     "offset_threshold": 0.5,
     "frame_threshold": 0.2,
     "pedal_offset_threshold": 0.985,
