@@ -1,8 +1,7 @@
-"""Performances to MIDI files and back, by mido.
+"""Performances to MIDI files, by mido; `amtcli.midi_reading` reads them.
 
-mido rather than pretty_midi, because pretty_midi reads nothing beyond ten million ticks (under
-three hours at 480 ticks per quarter and 120 BPM), looks for tempo changes in the first track only
-and drops notes that are never released.
+mido rather than pretty_midi, which is built on it: pretty_midi cuts the tempo to whole
+microseconds, and cannot read back what is longer than ten million ticks.
 
 Seconds are the truth and ticks follow from them: each time is rounded to the nearest tick by
 itself, so that no error adds up over a recording, and ``--tempo`` changes bars, not notes.
@@ -15,17 +14,13 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from operator import itemgetter
-from pathlib import Path
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, Literal, get_args
 
 import mido
 
 from amtcli import __version__
 from amtcli.errors import MidiError, UsageError
 from amtcli.notes import (
-    SOFT_PEDAL,
-    SUSTAIN_PEDAL,
     Note,
     PedalSpan,
     Performance,
@@ -42,10 +37,7 @@ MAX_TEMPO_BPM = 1000.0
 
 _TICKS_PER_QUARTER = 480
 _QUARTER_AT_120_BPM_US = 500_000
-_PEDALS = (SUSTAIN_PEDAL, SOFT_PEDAL)
-_PEDAL_DOWN = 64  # MIDI 1.0: a switch controller is on from 64
 _RELEASE_VELOCITY = 64  # MIDI 1.0: of a keyboard that does not sense it
-_DRUM_CHANNEL = 9  # "channel 10" where channels are counted from 1
 
 # What happens first within one tick. A pedal pressed with the key's release still holds the
 # note (as in notes.sounding_ends_s), and a key comes up before it is struck again.
@@ -229,139 +221,3 @@ def _piano_messages(events: Iterable[_Event]) -> Iterator[Any]:
 def _text(text: str) -> str:
     # mido writes Latin-1 unless a process-wide setting is changed; this makes UTF-8 of it.
     return text.encode("utf-8", "replace").decode("latin-1")
-
-
-def read_performance(source: str | Path | BinaryIO) -> Performance:
-    """Read the notes and pedals of any MIDI file, formats 0, 1 and 2, also inside RIFF (.rmi).
-
-    Tracks and channels are merged, but for the drums of channel 10; the patterns of format 2
-    all start at zero. A key struck again while it is down ends its earlier note, the first
-    release ends the note, and what is never released ends with the file. A note released in the
-    tick of its onset is kept, with no length. Pedals (controllers 64 and 67) are down from 64
-    on, in any channel; a span carries the largest value that it reached. Notes are in order of
-    (onset, pitch), pedal spans of (onset, controller).
-
-    Raises
-    ------
-    MidiError
-        The source cannot be read, is empty, no MIDI file, damaged or cut off.
-    """
-    data, name = _read_bytes(source)
-    midi = _parse(data, name)
-    if not midi.ticks_per_beat:
-        raise MidiError(f"{name} is damaged: it states a quarter note of 0 ticks")
-    groups = [[track] for track in midi.tracks] if midi.type == 2 else [midi.tracks]
-    notes: list[Note] = []
-    pedals: list[PedalSpan] = []
-    for tracks in groups:
-        events = list(_timed_events(tracks, midi.ticks_per_beat))
-        notes += _read_notes(events)
-        pedals += _read_pedals(events)
-    notes.sort(key=lambda note: (note.onset_s, note.pitch))
-    pedals.sort(key=lambda pedal: (pedal.onset_s, pedal.controller))
-    return Performance(tuple(notes), tuple(pedals))
-
-
-def _read_bytes(source: str | Path | BinaryIO) -> tuple[bytes, str]:
-    if not isinstance(source, str | Path):
-        return source.read(), str(getattr(source, "name", "the MIDI data"))
-    try:
-        return Path(source).read_bytes(), str(source)
-    except OSError as error:
-        raise MidiError(f"{source} cannot be read: {error.strerror}") from error
-
-
-def _parse(data: bytes, name: str) -> Any:
-    if not data:
-        raise MidiError(f"{name} is empty: there is no MIDI in it")
-    start = data.find(b"MThd") if data.startswith(b"RIFF") else 0
-    if not data.startswith(b"MThd", max(start, 0)):
-        raise MidiError(f"{name} is not a MIDI file: it does not begin with MThd")
-    try:
-        return mido.MidiFile(file=io.BytesIO(data[start:]))
-    except EOFError as error:
-        raise MidiError(f"{name} is cut off: copy or export it again") from error
-    # mido lets errors of decoding through as they come.
-    except (OSError, ValueError, LookupError, TypeError, mido.KeySignatureError) as error:
-        raise MidiError(f"{name} is damaged: {error or type(error).__name__}") from error
-
-
-_TimedEvent = tuple[float, int, Any]  # seconds, track, mido message
-
-
-def _timed_events(tracks: Iterable[Any], division: int) -> Iterator[_TimedEvent]:
-    """All events of tracks that share a clock, in order; ``division`` as in the file's header."""
-    ticked: list[tuple[int, int, Any]] = []
-    for index, track in enumerate(tracks):
-        tick = 0
-        for message in track:
-            tick += message.time
-            ticked.append((tick, index, message))
-    ticked.sort(key=itemgetter(0))
-    tempo_tick, tempo_s = 0, 0.0
-    tick_s = _tick_s(division, _QUARTER_AT_120_BPM_US)
-    for tick, index, message in ticked:
-        time_s = tempo_s + (tick - tempo_tick) * tick_s
-        if message.type == "set_tempo":
-            tempo_tick, tempo_s = tick, time_s
-            tick_s = _tick_s(division, message.tempo)
-        yield time_s, index, message
-
-
-def _tick_s(division: int, quarter_us: int) -> float:
-    if division > 0:
-        return quarter_us / 1e6 / division
-    # SMPTE time: minus the frames per second in the high byte, ticks per frame in the low one.
-    frames_per_s, ticks_per_frame = -(division >> 8), division & 0xFF
-    exact_frames_per_s = 30_000 / 1001 if frames_per_s == 29 else frames_per_s
-    return 1 / (exact_frames_per_s * max(1, ticks_per_frame))
-
-
-def _read_notes(events: list[_TimedEvent]) -> list[Note]:
-    notes: list[Note] = []
-    down: dict[tuple[int, int, int], tuple[float, int]] = {}
-    restruck_s: dict[tuple[int, int, int], float] = {}
-    for time_s, track, message in events:
-        if message.type not in ("note_on", "note_off") or message.channel == _DRUM_CHANNEL:
-            continue
-        key = (track, message.channel, message.note)
-        held = down.pop(key, None)
-        if message.type == "note_on" and message.velocity > 0:
-            velocity = message.velocity
-            if held and held[0] == time_s:
-                velocity = max(velocity, held[1])
-            elif held:
-                notes.append(Note(held[0], time_s, message.note, held[1]))
-                restruck_s[key] = time_s
-            down[key] = (time_s, velocity)
-        elif held and held[0] == time_s == restruck_s.get(key):
-            # Some recorders write the new onset before the old release of the same tick.
-            down[key] = held
-            del restruck_s[key]
-        elif held:
-            notes.append(Note(held[0], time_s, message.note, held[1]))
-    end_s = events[-1][0] if events else 0.0
-    notes += [Note(onset_s, end_s, key[2], velocity) for key, (onset_s, velocity) in down.items()]
-    return notes
-
-
-def _read_pedals(events: list[_TimedEvent]) -> list[PedalSpan]:
-    spans: list[PedalSpan] = []
-    for controller in _PEDALS:
-        values: dict[int, int] = {}  # of the channels in which the pedal is down
-        onset_s, peak = 0.0, 0
-        for time_s, _, message in events:
-            if message.type != "control_change" or message.control != controller:
-                continue
-            if message.channel == _DRUM_CHANNEL:
-                continue
-            if message.value >= _PEDAL_DOWN:
-                if not values:
-                    onset_s, peak = time_s, 0
-                values[message.channel] = message.value
-                peak = max(peak, message.value)
-            elif values.pop(message.channel, None) and not values:
-                spans.append(PedalSpan(onset_s, time_s, controller, peak))
-        if values:
-            spans.append(PedalSpan(onset_s, events[-1][0], controller, peak))
-    return spans

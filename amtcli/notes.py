@@ -6,6 +6,9 @@ from bisect import bisect_right
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+LOWEST_PITCH, HIGHEST_PITCH = 21, 108  # of a piano
+N_KEYS = HIGHEST_PITCH - LOWEST_PITCH + 1
+
 SUSTAIN_PEDAL = 64
 SOFT_PEDAL = 67
 

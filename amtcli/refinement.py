@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amtcli.alignment import Alignment, Placement, Times, align, audio_features, warp_score
+from amtcli.midi_reading import Score, read_file, read_score, with_velocities
 from amtcli.notes import Note, PedalSpan, Performance
-from amtcli.score_midi import Score, read_file, read_score, with_velocities
 from amtcli.velocity_mapping import VelocityMapping, map_velocities
 
 

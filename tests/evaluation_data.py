@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from amtcli.evaluation.note_arrays import NoteArrays
-from amtcli.midi import performance_to_midi_bytes, read_performance
+from amtcli.midi import performance_to_midi_bytes
+from amtcli.midi_reading import read_performance
 from amtcli.notes import Note, Performance
 
 

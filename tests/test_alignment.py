@@ -4,7 +4,7 @@ from synthetic_piano import RATE_HZ, piece, sound
 
 from amtcli.alignment import Alignment, Times, align, audio_features, warp_score
 from amtcli.errors import AmtError, MidiError
-from amtcli.midi import read_performance
+from amtcli.midi_reading import read_performance
 
 LENGTH_S = 60.0
 # What instruments differ by, this one and the one of the demo among them.

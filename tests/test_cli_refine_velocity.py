@@ -14,8 +14,8 @@ from amtcli.cli.engines import EngineChoice, open_reader
 from amtcli.cli.progress import NORMAL, Screen
 from amtcli.errors import AudioError, ModelError, UsageError
 from amtcli.midi import performance_to_midi_bytes
+from amtcli.midi_reading import read_score
 from amtcli.notes import Note, Performance
-from amtcli.score_midi import read_score
 from amtcli.velocity_reading import VelocityReading
 
 LENGTH_S = 16.0

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from amtcli import catalog
 from amtcli.cli import app, engines, transcribe
 from amtcli.errors import ModelError
-from amtcli.midi import read_performance
+from amtcli.midi_reading import read_performance
 
 PEDAL_TIME = pytest.approx(0.4, abs=2e-3)
 

@@ -22,7 +22,8 @@ from amtcli.datasets.rendering_synthesiser import (
 )
 from amtcli.datasets.verify import verify_pack
 from amtcli.errors import DataError, NoInputError, UsageError
-from amtcli.midi import performance_to_midi_bytes, read_performance
+from amtcli.midi import performance_to_midi_bytes
+from amtcli.midi_reading import read_performance
 from amtcli.notes import Note, PedalSpan, Performance
 
 RATE_HZ = 16_000

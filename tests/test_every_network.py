@@ -10,7 +10,8 @@ from filled import audio
 from typer.testing import CliRunner
 
 from amtcli.cli import app
-from amtcli.midi import performance_to_midi_bytes, read_performance
+from amtcli.midi import performance_to_midi_bytes
+from amtcli.midi_reading import read_performance
 from amtcli.model_folder import outline_model, write_model
 from amtcli.notes import Note, Performance
 from amtcli.tables import read_toml

@@ -7,7 +7,8 @@ import pytest
 from amtcli import __version__
 from amtcli.errors import UsageError
 from amtcli.formats import FORMATS, FormatOptions, formatted
-from amtcli.midi import performance_to_midi_bytes, read_performance
+from amtcli.midi import performance_to_midi_bytes
+from amtcli.midi_reading import read_performance
 from amtcli.notes import Note, PedalSpan, Performance
 
 PERFORMANCE = Performance(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from amtcli.midi import read_performance
+from amtcli.midi_reading import read_performance
 
 RATE_HZ = 16000
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from amtcli.midi import read_performance
+from amtcli.midi_reading import read_performance
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell and signals")
 STUB = [sys.executable, str(Path(__file__).with_name("stub_amt.py"))]

@@ -7,10 +7,10 @@ import pytest
 
 from amtcli.alignment import Alignment, Warp
 from amtcli.midi import performance_to_midi_bytes
+from amtcli.midi_reading import read_score
 from amtcli.notes import Note, PedalSpan, Performance
 from amtcli.refinement import Prepared, describe, prepare, refine
 from amtcli.refinement_report import report_entries, write_report
-from amtcli.score_midi import read_score
 from amtcli.velocity_mapping import VelocityMapping
 
 NOTES = (Note(0.5, 1.0, 60, 40), Note(1.0, 1.5, 64, 80))

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from amtcli.checkpoints.origin import Expected, Origin, Settings, tensors_under
 from amtcli.checkpoints.renaming import renamed
-from amtcli.decoders.frames import N_KEYS
 from amtcli.decoders.onset_peaks import OnsetPeaksConfig
 from amtcli.errors import ModelError
 from amtcli.front_ends.log_mel import LogMelConfig
 from amtcli.networks.onsets_velocities import OnsetsVelocitiesConfig
+from amtcli.notes import N_KEYS
 from amtcli.windows import FastWindow, WindowConfig
 
 FRONT_END = LogMelConfig(

@@ -165,7 +165,7 @@ def read_match(text: str | None) -> Curve | NDArray[np.float64] | None:
         return None
     import numpy as np
 
-    from amtcli.score_midi import read_file, read_score
+    from amtcli.midi_reading import read_file, read_score
     from amtcli.velocity_mapping import parse_curve
 
     if not os.path.lexists(text):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from amtcli.datasets.labels import Labels, labels_of_performance
-from amtcli.midi import MIDI_SUFFIXES, read_performance
+from amtcli.midi import MIDI_SUFFIXES
+from amtcli.midi_reading import read_performance
 from amtcli.note_tables import TABLE_SUFFIXES, is_table, read_table
 from amtcli.notes import Performance
 

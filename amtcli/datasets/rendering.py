@@ -45,15 +45,14 @@ from amtcli.datasets.rendering_variation import vary
 from amtcli.datasets.source import DataSet, SourceRecording
 from amtcli.datasets.workers import map_unordered
 from amtcli.errors import AmtError, DataError, UsageError
-from amtcli.midi import read_performance
+from amtcli.midi_reading import read_performance
 from amtcli.note_tables import is_table
-from amtcli.notes import Note, PedalSpan, Performance
+from amtcli.notes import HIGHEST_PITCH, LOWEST_PITCH, Note, PedalSpan, Performance
 
 Alter = Callable[[NDArray[np.float32], int, Generator], NDArray[np.float32]]
 """Audio (n,), sample rate, random numbers -> audio (n,) with nothing moved in time."""
 
 _VERSION = 1  # of what follows from a seed
-_LOWEST_PITCH, _HIGHEST_PITCH = 21, 108
 _DETUNE_CENTS = 20.0
 _PEAK_DBFS = (-15.0, -1.0)
 _LEAD_IN_S = 0.5
@@ -294,9 +293,7 @@ def _performance(take: Take, options: RenderOptions) -> Performance:
 
 
 def _excerpt(performance: Performance, take: Take, options: RenderOptions) -> Performance:
-    notes = tuple(
-        note for note in performance.notes if _LOWEST_PITCH <= note.pitch <= _HIGHEST_PITCH
-    )
+    notes = tuple(note for note in performance.notes if LOWEST_PITCH <= note.pitch <= HIGHEST_PITCH)
     if not notes:
         raise DataError("it has no notes of the piano; check the file")
     performance = replace(performance, notes=notes)

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from numpy.random import Generator
 
-from amtcli.notes import Note, PedalSpan, Performance
+from amtcli.notes import HIGHEST_PITCH, LOWEST_PITCH, Note, PedalSpan, Performance
 
 _Span = TypeVar("_Span", Note, PedalSpan)
 
@@ -34,7 +34,6 @@ _REPEATED_SHARES = (0.0, 0.0, 0.0, 0.25, 0.6)
 _ALTERNATING_SHARES = (0.0, 0.5)
 
 _INTERVALS = (-12, -12, -12, 12, 12, -24, 19, 24)
-_LOWEST_PITCH, _HIGHEST_PITCH = 21, 108
 _DOUBLE_SOFTER, _DOUBLE_SPREAD = 5, 9.0
 _DOUBLE_JITTER_S = 0.006
 _REST_S = 0.03  # of a key between two notes, at least
@@ -127,7 +126,7 @@ class _Keyboard:
         pitch = note.pitch + int(rng.choice(_INTERVALS))
         onset_s = max(note.onset_s + rng.normal(0, _DOUBLE_JITTER_S), 0.0)
         velocity = _velocity(note.velocity - _DOUBLE_SOFTER, _DOUBLE_SPREAD, rng)
-        if not _LOWEST_PITCH <= pitch <= _HIGHEST_PITCH or note.offset_s - onset_s < _REST_S:
+        if not LOWEST_PITCH <= pitch <= HIGHEST_PITCH or note.offset_s - onset_s < _REST_S:
             return None
         double = Note(onset_s, note.offset_s, pitch, velocity)
         if any(_collide(double, other) for other in self._notes[pitch]):

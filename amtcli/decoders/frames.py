@@ -15,11 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from amtcli.notes import Note
+from amtcli.notes import LOWEST_PITCH, N_KEYS, Note
 from amtcli.windows import WindowSpec, owned_frames
-
-LOWEST_PITCH = 21
-N_KEYS = 88
 
 _ONSET, _FRAME, _OFFSET, _VELOCITY = range(4)
 

@@ -15,11 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from amtcli.notes import Note, PedalSpan
+from amtcli.notes import LOWEST_PITCH, N_KEYS, Note, PedalSpan
 from amtcli.windows import WindowSpec, owned_frames
-
-LOWEST_PITCH = 21
-N_KEYS = 88
 
 OFF, OFFSET, SUSTAIN, ONSET, REONSET = range(5)
 N_STATES = 5

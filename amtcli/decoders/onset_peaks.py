@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amtcli.decoders.frame_stream import FrameStream, Stretch, whole
-from amtcli.decoders.frames import LOWEST_PITCH, N_KEYS
-from amtcli.notes import Note
+from amtcli.notes import LOWEST_PITCH, N_KEYS, Note
 from amtcli.windows import WindowSpec
 
 

@@ -22,10 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amtcli.decoders.frame_stream import FrameStream, Stretch, whole
-from amtcli.decoders.frames import LOWEST_PITCH, N_KEYS
 from amtcli.decoders.note_states import NoteOn
 from amtcli.decoders.regression import N_COLUMNS, VELOCITY_SCALE, RegressionActivations
-from amtcli.notes import SUSTAIN_PEDAL, Note, PedalSpan
+from amtcli.notes import LOWEST_PITCH, N_KEYS, SUSTAIN_PEDAL, Note, PedalSpan
 from amtcli.windows import WindowSpec
 
 CONTEXT_FRAMES = 1

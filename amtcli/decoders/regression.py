@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amtcli.decoders.frame_stream import FrameStream, Stretch, whole
-from amtcli.decoders.frames import LOWEST_PITCH, N_KEYS
-from amtcli.notes import SUSTAIN_PEDAL, Note, PedalSpan
+from amtcli.notes import LOWEST_PITCH, N_KEYS, SUSTAIN_PEDAL, Note, PedalSpan
 from amtcli.windows import WindowSpec
 
 ONSET_REACH_FRAMES = 2  # values must not rise again for so many frames to either side of a peak

@@ -12,10 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from amtcli.decoders.frames import LOWEST_PITCH, N_KEYS
 from amtcli.decoders.regression import VELOCITY_SCALE
 from amtcli.errors import ModelError
-from amtcli.notes import Note, Performance, sounding_ends_s
+from amtcli.notes import LOWEST_PITCH, N_KEYS, Note, Performance, sounding_ends_s
 from amtcli.windows import WindowSpec
 
 _LOWEST, _HIGHEST = 1.0, 127.0  # a velocity of 0 would be no note

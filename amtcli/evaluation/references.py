@@ -6,20 +6,13 @@ and the notices say how many there are and where the first one is.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import mido
-
-from amtcli.midi import read_performance
+from amtcli.midi_reading import PEDAL_DOWN, read_file, read_score
 from amtcli.note_tables import is_table, read_table
-from amtcli.notes import SUSTAIN_PEDAL, Note, Performance
-
-LOWEST_KEY, HIGHEST_KEY = 21, 108
-DRUM_CHANNEL = 9
-PEDAL_DOWN = 64  # what read_performance takes for a pressed pedal
+from amtcli.notes import HIGHEST_PITCH, LOWEST_PITCH, Note, Performance
 
 
 @dataclass(frozen=True)
@@ -44,15 +37,16 @@ def read_note_file(path: Path, pedal_threshold: int = PEDAL_DOWN) -> NoteFile:
     """
     if is_table(path):
         return described(read_table(path))
-    performance, n_tracks = _read_midi(path, pedal_threshold)
+    score = read_score(read_file(path), str(path), sustain_down_from=pedal_threshold)
+    n_tracks = len({note.track for note in score.notes})
     merged = (f"the notes of {n_tracks} tracks are merged",) if n_tracks > 1 else ()
-    return described(performance, merged)
+    return described(score.performance(), merged)
 
 
 def described(performance: Performance, notices: tuple[str, ...] = ()) -> NoteFile:
     """Count and name the odd notes of a performance."""
     empty = [note for note in performance.notes if note.offset_s <= note.onset_s]
-    outside = [n for n in performance.notes if not LOWEST_KEY <= n.pitch <= HIGHEST_KEY]
+    outside = [n for n in performance.notes if not LOWEST_PITCH <= n.pitch <= HIGHEST_PITCH]
     if not performance.notes:
         notices += ("there are no notes in it",)
     if empty:
@@ -65,30 +59,3 @@ def described(performance: Performance, notices: tuple[str, ...] = ()) -> NoteFi
 def _named(notes: Sequence[Note], fault: str) -> str:
     plural = "s" if len(notes) > 1 else ""
     return f"{len(notes)} note{plural} {fault}, first {notes[0].pitch} at {notes[0].onset_s:.3f} s"
-
-
-def _read_midi(path: Path, pedal_threshold: int) -> tuple[Performance, int]:
-    """Read the performance and in how many tracks its notes lie."""
-    performance = read_performance(path)
-    data = path.read_bytes()
-    midi = mido.MidiFile(file=io.BytesIO(data[data.index(b"MThd") :]))  # inside RIFF, perhaps
-    if pedal_threshold != PEDAL_DOWN:
-        performance = read_performance(_with_switched_pedal(midi, pedal_threshold))
-    return performance, sum(any(_is_note(event) for event in track) for track in midi.tracks)
-
-
-def _is_note(event: mido.Message) -> bool:
-    return bool(event.type == "note_on" and event.velocity and event.channel != DRUM_CHANNEL)
-
-
-def _with_switched_pedal(midi: mido.MidiFile, threshold: int) -> io.BytesIO:
-    """Rewrite the sustain pedal to full or none, so that it is down from ``threshold`` on."""
-    for track in midi.tracks:
-        for event in track:
-            if event.type == "control_change" and event.control == SUSTAIN_PEDAL:
-                event.value = 127 if event.value >= threshold else 0
-    file = io.BytesIO()
-    midi.type = max(midi.type, 1)  # some files of format 0 have several tracks all the same
-    midi.save(file=file)
-    file.seek(0)
-    return file

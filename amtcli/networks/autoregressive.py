@@ -21,9 +21,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from amtcli.decoders.note_states import N_KEYS, N_STATES, OFF, ONSET, NoteStates
+from amtcli.decoders.note_states import N_STATES, OFF, ONSET, NoteStates
 from amtcli.networks.conv_stack import ConvStack
 from amtcli.networks.network import Network
+from amtcli.notes import N_KEYS
 
 EMBEDDING_WIDTH = 2
 N_LAYERS = 2

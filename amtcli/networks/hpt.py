@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amtcli.decoders.frames import N_KEYS
 from amtcli.decoders.regression import RegressionActivations
 from amtcli.networks.network import Network
+from amtcli.notes import N_KEYS
 
 CONV_DROPOUT = 0.2
 DENSE_DROPOUT = 0.5

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from amtcli.decoders.frames import FrameActivations
 from amtcli.networks.conv_stack import ConvStack
 from amtcli.networks.network import Network
-
-N_KEYS = 88
+from amtcli.notes import N_KEYS
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amtcli.decoders.frames import N_KEYS
 from amtcli.decoders.onset_peaks import OnsetActivations
 from amtcli.networks.network import Network
+from amtcli.notes import N_KEYS
 
 BRANCH_CHANNELS = 4
 GATE_WIDTH = 8

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from amtcli.decoders.frames import N_KEYS
 from amtcli.decoders.regression import RegressionActivations
 from amtcli.networks.network import Network
 from amtcli.networks.swift_layers import (
@@ -35,6 +34,7 @@ from amtcli.networks.swift_layers import (
     initialise,
     initialise_output,
 )
+from amtcli.notes import N_KEYS
 
 HEADS = ("onset", "offset", "frame", "velocity")
 PEDAL_HEADS = ("pedal_offset", "pedal_frame")

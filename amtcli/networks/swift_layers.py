@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amtcli.decoders.frames import N_KEYS
+from amtcli.notes import N_KEYS
 
 MIX_TIME_KERNEL = 5
 GATHERED_FRAMES = 32

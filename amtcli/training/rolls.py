@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amtcli.datasets.labels import Labels
-from amtcli.decoders.frames import LOWEST_PITCH, N_KEYS
 from amtcli.decoders.note_states import OFFSET, ONSET, REONSET, SUSTAIN
 from amtcli.errors import DataError
+from amtcli.notes import LOWEST_PITCH, N_KEYS
 
 Floats = NDArray[np.float64]
 Roll = NDArray[np.float32]

@@ -23,7 +23,7 @@ import torch
 from amtcli.audio import open_audio
 from amtcli.decoders.score_velocities import score_notes
 from amtcli.live import latency_s
-from amtcli.midi import read_performance
+from amtcli.midi_reading import read_performance
 from amtcli.networks.velocity.score import ScoreRolls, score_rolls
 from amtcli.networks.velocity.velocity_network import VelocityNetwork
 from tests.benchmarks.multiply_adds import count_multiply_adds

@@ -11,8 +11,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from amtcli.decoders.frames import N_KEYS
 from amtcli.networks.velocity.score import Acoustic, Condition, ScoreRolls
+from amtcli.notes import N_KEYS
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amtcli.decoders.frames import N_KEYS
 from amtcli.networks.hpt import DENSE_DROPOUT, AcousticModel, HptConfig
 from amtcli.networks.velocity.score import ScoreRolls
 from amtcli.networks.velocity.velocity_network import VelocityNetwork
+from amtcli.notes import N_KEYS
 
 
 @dataclass(frozen=True)

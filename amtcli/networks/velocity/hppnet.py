@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amtcli.decoders.frames import N_KEYS
 from amtcli.networks.hppnet import BINS_PER_KEY, KeyLstm, Trunk
 from amtcli.networks.velocity.score import Acoustic
+from amtcli.notes import N_KEYS
 
 _CERTAINTY = 1 - 1e-5  # stretched probabilities stay so far from 0 and 1 before their logarithm
 

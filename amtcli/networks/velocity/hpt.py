@@ -11,9 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from amtcli.decoders.frames import N_KEYS
 from amtcli.networks.hpt import AcousticModel, HptConfig
 from amtcli.networks.velocity.score import Acoustic
+from amtcli.notes import N_KEYS
 
 
 @dataclass(frozen=True)

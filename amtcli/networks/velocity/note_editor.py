@@ -30,8 +30,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amtcli.decoders.frames import N_KEYS
 from amtcli.networks.velocity.score import Acoustic, ScoreRolls
+from amtcli.notes import N_KEYS
 
 _PUBLISHED_FRAMES = 4096  # for which there are vectors
 _FARTHEST = 10  # notes 2 ** 10 frames apart, and farther, are equally far

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amtcli.decoders.frames import N_KEYS
 from amtcli.decoders.score_velocities import ScoreNotes
+from amtcli.notes import N_KEYS
 
 Condition = Literal["onset", "frame", "exframe"]
 

@@ -11,10 +11,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from amtcli.datasets.labels import BeatLabels, Labels, NoteLabels, PedalLabels
+from amtcli.notes import HIGHEST_PITCH, LOWEST_PITCH
 from amtcli.training.augmentation.ranges import check_number, check_probability, happens
-
-LOWEST_PITCH = 21
-HIGHEST_PITCH = 108
 
 
 @dataclass(frozen=True)

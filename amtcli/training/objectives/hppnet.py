@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from amtcli.decoders.frames import N_KEYS
 from amtcli.networks.network import Network
+from amtcli.notes import N_KEYS
 from amtcli.training.objectives.losses import added_up, cross_entropies, matched, mean_over
 from amtcli.training.objectives.objective import Loss, Objective, Targets, WindowLabels
 from amtcli.training.objectives.state_rolls import VELOCITY_SCALE, state_rolls

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from amtcli.decoders.frames import N_KEYS
 from amtcli.networks.network import Network
+from amtcli.notes import N_KEYS
 from amtcli.training.objectives.losses import added_up, cross_entropies, matched
 from amtcli.training.objectives.objective import Loss, Objective, Targets, WindowLabels
 from amtcli.training.rolls import FrameGrid, cells, note_frames

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amtcli.decoders.frames import N_KEYS
 from amtcli.decoders.regression import VELOCITY_SCALE
 from amtcli.networks.network import Network
+from amtcli.notes import N_KEYS
 from amtcli.training.objectives.losses import added_up, cross_entropies, matched, mean_over
 from amtcli.training.objectives.objective import Loss, Objective, Targets, WindowLabels
 from amtcli.training.rolls import (

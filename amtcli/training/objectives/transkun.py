@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.distributions import ContinuousBernoulli
 
 from amtcli.datasets.labels import Labels
-from amtcli.decoders.frames import LOWEST_PITCH
 from amtcli.decoders.semi_crf import SYMBOLS
 from amtcli.errors import DataError
 from amtcli.networks.network import Network
+from amtcli.notes import LOWEST_PITCH
 from amtcli.training.objectives.losses import added_up
 from amtcli.training.objectives.objective import Loss, Objective, Targets, WindowLabels
 from amtcli.training.objectives.semi_crf import interval_scores, log_partition

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from amtcli.datasets.labels import NoteLabels
-from amtcli.decoders.frames import N_KEYS
 from amtcli.decoders.regression import VELOCITY_SCALE
 from amtcli.decoders.score_velocities import ScoreNotes
 from amtcli.errors import DataError
 from amtcli.networks.network import Network
 from amtcli.networks.velocity.score import ScoreRolls, score_rolls
+from amtcli.notes import N_KEYS
 from amtcli.training.objectives.losses import added_up, matched, mean_over
 from amtcli.training.objectives.objective import Loss, Objective, Targets, WindowLabels
 from amtcli.training.rolls import FrameGrid, fill, nearest

@@ -1,12 +1,14 @@
-"""A MIDI file as a score: its notes, and where in the file each note's velocity stands.
+"""MIDI files to notes and pedals, and where in the file each note's velocity stands.
 
-Only velocities are ever written back, one byte each at its own place, so that everything else of
-a user's file stays what it is: tempo map, meters, tracks, channels, programs, controllers, text,
-ticks, running status or not, even bytes that no program reads. A library that parses and writes
-anew (mido, pretty_midi) keeps most of that, but not all.
+Of a score only velocities are ever written back, one byte each at its own place, so that
+everything else of a user's file stays what it is: tempo map, meters, tracks, channels, programs,
+controllers, text, ticks, running status or not, even bytes that no program reads. Libraries do
+not say where a byte stood: mido writes anew and refuses files for a key signature that it does
+not know; pretty_midi, besides, reads nothing beyond ten million ticks, looks for tempo changes in
+the first track only and drops notes that are never released.
 
 Times follow from the file's tempo map, or from its frames per second where it counts in SMPTE
-time. The drums of channel 10 are no notes of the score.
+time. The drums of channel 10 are no notes.
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from amtcli.errors import MidiError
-from amtcli.notes import SOFT_PEDAL, SUSTAIN_PEDAL, PedalSpan
+from amtcli.notes import SOFT_PEDAL, SUSTAIN_PEDAL, Note, PedalSpan, Performance
+
+PEDAL_DOWN = 64  # MIDI 1.0: a switch controller is on from 64
 
 _NOTE_OFF, _NOTE_ON, _CONTROL_CHANGE = 0x80, 0x90, 0xB0
 _N_DATA_BYTES = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2}
@@ -29,7 +33,6 @@ _END_OF_TRACK, _SET_TEMPO = 0x2F, 0x51
 _QUARTER_AT_120_BPM_US = 500_000
 _PEDALS = (SUSTAIN_PEDAL, SOFT_PEDAL)
 _DRUM_CHANNEL = 9  # "channel 10" where channels are counted from 1
-_PEDAL_DOWN = 64  # MIDI 1.0: a switch controller is on from 64
 _LONGEST_QUANTITY = 4  # bytes of a variable-length quantity
 _CUT_OFF = "is cut off: copy or export it again"
 
@@ -61,6 +64,15 @@ class Score:
     notes: tuple[ScoreNote, ...]
     pedals: tuple[PedalSpan, ...]
     end_s: float
+
+    def performance(self) -> Performance:
+        """Forget where things stand; strikes of one key in one tick become one, the loudest."""
+        loudest: dict[tuple[float, float, int, int, int], Note] = {}
+        for note in self.notes:
+            key = (note.onset_s, note.offset_s, note.pitch, note.track, note.channel)
+            if key not in loudest or note.velocity > loudest[key].velocity:
+                loudest[key] = Note(note.onset_s, note.offset_s, note.pitch, note.velocity)
+        return Performance(tuple(loudest.values()), self.pedals)
 
 
 class _Event(NamedTuple):
@@ -94,13 +106,31 @@ def read_file(path: Path) -> bytes:
         raise MidiError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def read_score(data: bytes, name: str = "the MIDI data") -> Score:
+def read_performance(source: str | Path | BinaryIO) -> Performance:
+    """Read the notes and pedals of a MIDI file as `read_score`, in order of (onset, pitch).
+
+    Raises
+    ------
+    MidiError
+        The source cannot be read, or as `read_score`.
+    """
+    if isinstance(source, str | Path):
+        return read_score(read_file(Path(source)), str(source)).performance()
+    name = str(getattr(source, "name", "the MIDI data"))
+    return read_score(source.read(), name).performance()
+
+
+def read_score(
+    data: bytes, name: str = "the MIDI data", *, sustain_down_from: int = PEDAL_DOWN
+) -> Score:
     """Read the notes and pedals of a MIDI file of format 0 or 1, also inside RIFF (.rmi).
 
     Every note-on with a velocity is a note: also one that is struck in the same tick as another
     of its key, and one that is released in the tick of its onset. A key struck again while it
     is down ends its earlier note, the first release ends the note, and what is never released
-    ends with the file. Pedals are read as `amtcli.midi.read_performance` reads them.
+    ends with the file. Tracks and channels are read together, but for the drums of channel 10.
+    The soft pedal (controller 67) is down from 64 on, the sustain pedal (64) from
+    ``sustain_down_from``, in any channel; a span carries the largest value that it reached.
 
     Raises
     ------
@@ -129,7 +159,9 @@ def read_score(data: bytes, name: str = "the MIDI data") -> Score:
         )
         for index, (on, off_tick) in enumerate(spans)
     )
-    return Score(notes, _pedals(events, end_tick, clock), clock.seconds(end_tick))
+    down_from = {SUSTAIN_PEDAL: sustain_down_from, SOFT_PEDAL: PEDAL_DOWN}
+    pedals = _pedals(events, end_tick, clock, down_from)
+    return Score(notes, pedals, clock.seconds(end_tick))
 
 
 def with_velocities(data: bytes, velocities: Mapping[int, int]) -> bytes:
@@ -331,14 +363,16 @@ def _pair(events: Iterable[_Event], end_tick: int) -> list[tuple[_Event, int]]:
     return spans + [(on, end_tick) for held in down.values() for on in held]
 
 
-def _pedals(events: list[_Event], end_tick: int, clock: _Clock) -> tuple[PedalSpan, ...]:
+def _pedals(
+    events: list[_Event], end_tick: int, clock: _Clock, down_from: Mapping[int, int]
+) -> tuple[PedalSpan, ...]:
     spans: list[PedalSpan] = []
-    for controller in _PEDALS:
+    for controller, threshold in down_from.items():
         changes = [e for e in events if e.kind == _CONTROL_CHANGE and e.number == controller]
         down: dict[int, int] = {}  # values of the channels in which the pedal is down
         onset_tick, peak = 0, 0
         for event in changes:
-            if event.value >= _PEDAL_DOWN:
+            if event.value >= threshold:
                 if not down:
                     onset_tick, peak = event.tick, 0
                 down[event.channel] = event.value
