@@ -23,6 +23,7 @@ import torch
 from amtcli.decoders import Decoder
 from amtcli.devices import (
     AUTO_BATCH_SIZE,
+    PRECISIONS,
     describe,
     is_fast_at_bf16,
     is_out_of_memory,
@@ -30,7 +31,7 @@ from amtcli.devices import (
     resolve_precision,
     run_halving,
 )
-from amtcli.errors import AmtError
+from amtcli.errors import AmtError, UsageError
 from amtcli.model_folder import Model
 from amtcli.notes import Note, PedalSpan, Performance
 from amtcli.reading import ReadOptions, ReadState, Recording, Window, WindowReader
@@ -137,11 +138,7 @@ class Engine:
         self._model = model
         self._notify = on_notice or (lambda _: None)
         self._torch_device = resolve_device(options.device)
-        self.precision = resolve_precision(
-            options.precision,
-            self._torch_device,
-            allow_bf16=options.fast or model.config.precision.auto_bf16,
-        )
+        self.precision = self._choose_precision(options)
         self.device = str(self._torch_device)
         self.description = f"{describe(self._torch_device)}, {self.precision}"
         self.window = model.config.window.spec(fast=options.fast)
@@ -153,6 +150,17 @@ class Engine:
             self._network.prepare(self.precision)
         if self.precision == "bf16" and not is_fast_at_bf16(self._torch_device):
             self._notify(f"{self.device} has no fast bf16: --precision float32 may be faster")
+
+    def _choose_precision(self, options: EngineOptions) -> str:
+        offered, measured = self._model.network.precisions, self._model.config.precision
+        if options.precision in PRECISIONS and options.precision not in ("auto", *offered):
+            raise UsageError(
+                f"--precision {options.precision}: {self._model.config.model_id} "
+                f"can be computed in {', '.join(offered)}"
+            )
+        may = {"int8": measured.auto_int8, "bf16": measured.auto_bf16 or options.fast}
+        allowed = [name for name in offered if may.get(name)]
+        return resolve_precision(options.precision, self._torch_device, allowed)
 
     def transcribe(
         self,

@@ -155,7 +155,7 @@ def _config(name: str, checkpoint: _Checkpoint, settings: Settings) -> ModelConf
         front_end=tables["front_end"],
         window=settings.window,
         decoder=tables["decoder"],
-        precision=Precision(auto_bf16=False),
+        precision=Precision(auto_bf16=False, auto_int8=False),
         weights=StoredWeights(WEIGHTS_FILE, "", _DTYPE),
         provenance=_provenance(name, checkpoint.sha256[:8], checkpoint.origin),
     )

@@ -94,9 +94,10 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Precision:
-    """Whether ``--precision auto`` may take bf16: only where it was measured to cost nothing."""
+    """What ``--precision auto`` may take: only what was measured to cost nothing."""
 
     auto_bf16: bool
+    auto_int8: bool
 
 
 @dataclass(frozen=True)

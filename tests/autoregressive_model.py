@@ -42,7 +42,7 @@ def write_folder(folder, network, network_table, decoder_table, window=WINDOW):
         front_end={"kind": "log_mel", **vars(FRONT_END)},
         window=window,
         decoder={"sample_rate_hz": 16000, "hop_samples": HOP, **decoder_table},
-        precision=Precision(auto_bf16=False),
+        precision=Precision(auto_bf16=False, auto_int8=False),
         weights=StoredWeights("weights.safetensors", "0" * 64, "float32"),
         provenance=Provenance("small", "1", "small", "none", "none", 0, 0, {}, "MIT"),
     )

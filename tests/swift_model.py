@@ -52,7 +52,7 @@ def write_swift(folder, max_lookahead_frames=4, lookahead_samples=1024):
         front_end={"kind": "log_frequency", **vars(front_end)},
         window=WINDOW,
         decoder=DECODER,
-        precision=Precision(auto_bf16=False),
+        precision=Precision(auto_bf16=False, auto_int8=False),
         weights=StoredWeights("weights.safetensors", "0" * 64, "float32"),
         provenance=Provenance(folder.name, "1", "small", "none", "none", 0, 0, {}, "MIT"),
     )

@@ -44,7 +44,7 @@ def publish(tmp_path, shipped_folder, gain, version="1.2"):
         "[window]\nlength_samples = 100\nhop_samples = 50\npadding_samples = 25\n"
         "[window.fast]\nhop_samples = 80\npadding_samples = 10\n"
         '[decoder]\nkind = "toy-threshold"\nthreshold = 0.5\n'
-        "[precision]\nauto_bf16 = false\n"
+        "[precision]\nauto_bf16 = false\nauto_int8 = false\n"
         '[weights]\ncheckpoint = "toy"\ndtype = "float32"\n'
         '[[weights.sources]]\nkind = "distribution"\ndistribution = "no-such-distribution"\n'
         f'file = "x.pt"\nsha256 = "{sha256}"\n'

@@ -56,7 +56,7 @@ CONFIG = ModelConfig(
         "shortest_frames": 3,
         "velocity_scale": 127,
     },
-    precision=Precision(auto_bf16=False),
+    precision=Precision(auto_bf16=False, auto_int8=False),
     weights=StoredWeights("weights.safetensors", "0" * 64, "float32"),
     provenance=Provenance("toy", "1", "", "none", "none", 0, 0, {}, "MIT"),
 )

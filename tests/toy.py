@@ -79,7 +79,7 @@ def toy_model(monkeypatch, memory=1000):
         front_end={"kind": "toy", "sample_rate_hz": RATE_HZ},
         window=WINDOW,
         decoder={"kind": "toy", "pitch": 60},
-        precision=Precision(auto_bf16=False),
+        precision=Precision(auto_bf16=False, auto_int8=False),
         weights=StoredWeights("weights.safetensors", "0" * 64, "float32"),
         provenance=Provenance("toy", "1", "a toy", "none", "none", 0, 0, {}, "MIT"),
     )

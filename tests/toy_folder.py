@@ -15,7 +15,7 @@ CONFIG = ModelConfig(
     front_end={"kind": "toy-gain", "sample_rate_hz": 8000},
     window=WindowConfig(100, 50, 25, FastWindow(80, 10)),
     decoder={"kind": "toy-threshold", "threshold": 0.5},
-    precision=Precision(auto_bf16=False),
+    precision=Precision(auto_bf16=False, auto_int8=False),
     weights=StoredWeights("weights.safetensors", "0" * 64, "float32"),
     provenance=Provenance(
         name="toy",

@@ -61,6 +61,7 @@ kind = "toy"
 
 [precision]
 auto_bf16 = false
+auto_int8 = false
 
 [objective]
 kind = "toy"

@@ -109,7 +109,7 @@ def _devices() -> list[dict[str, Any]]:
     """List the devices that --device takes, and mark the one that auto takes."""
     import torch
 
-    from amtcli.devices import describe, is_fast_at_bf16, resolve_device
+    from amtcli.devices import describe, is_fast_at_bf16, is_fast_at_int8, resolve_device
 
     devices = [torch.device("cpu")]
     devices += [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
@@ -122,6 +122,7 @@ def _devices() -> list[dict[str, Any]]:
             "description": describe(device),
             "processor": _processor() if device.type == "cpu" else "",
             "fast_bf16": is_fast_at_bf16(device),
+            "fast_int8": is_fast_at_int8(device),
             "auto": device == chosen,
         }
         for device in devices
@@ -187,10 +188,11 @@ def _lines(diagnosis: Diagnosis) -> list[str]:
     lines = [f"{name:12} {version}" for name, version in diagnosis.versions.items()]
     lines += ["", "devices"]
     for device in diagnosis.devices:
-        bf16 = "fast bf16" if device["fast_bf16"] else "no fast bf16"
+        fast = [name for name in ("int8", "bf16") if device[f"fast_{name}"]]
+        arithmetic = f"fast {' and '.join(fast)}" if fast else "float32"
         chosen = ", taken by auto" if device["auto"] else ""
         name = f" {device['processor']}," if device["processor"] else ""
-        lines.append(f"  {device['description']}:{name} {bf16}{chosen}")
+        lines.append(f"  {device['description']}:{name} {arithmetic}{chosen}")
     lines += ["", "audio formats"]
     lines += [f"  {name:10} {reader}" for name, reader in diagnosis.formats.items()]
     lines += ["", f"models in {diagnosis.model_folder}"]

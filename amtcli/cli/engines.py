@@ -23,6 +23,7 @@ class Precision(str, Enum):
     AUTO = "auto"
     FLOAT32 = "float32"
     BF16 = "bf16"
+    INT8 = "int8"
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ BatchSize = Annotated[
 Arithmetic = Annotated[
     Precision,
     typer.Option(
-        help="auto takes bf16 where the device is faster with it and the notes stay the same.",
+        help="auto takes int8 or bf16 where the device is faster with it and notes are as good.",
         rich_help_panel=ENGINE,
     ),
 ]

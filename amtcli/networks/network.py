@@ -17,11 +17,16 @@ class Network(nn.Module, ABC):
 
     can_grow: ClassVar[bool] = False
 
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """What `prepare` takes, once weights are loaded."""
+        return ("float32", "bf16")
+
     @abstractmethod
     def prepare(self, precision: str) -> None:
         """Make ready for inference, once weights are loaded and on their device.
 
-        ``precision`` is "float32" or "bf16"; what must stay in float32 stays.
+        ``precision`` is one of ``precisions``; what must stay in float32 stays.
         """
 
     @abstractmethod

@@ -16,11 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from amtcli.decoders.regression import RegressionActivations
+from amtcli.networks.int8_convolution import STEPS, as_numbers, to_bytes
 from amtcli.networks.network import Network
 from amtcli.networks.swift_layers import (
     Block,
@@ -29,6 +31,7 @@ from amtcli.networks.swift_layers import (
     HarmonicGather,
     KeyMix,
     Lookahead,
+    Steps,
     TrunkConfig,
     flat_keys,
     initialise,
@@ -42,6 +45,8 @@ PEDAL_TIME_KERNEL, PEDAL_DILATIONS = 5, (1, 3)
 PEDAL_KEY_CHANNELS = 4
 DB_PER_UNIT = 20.0  # of the front-end's features
 USUAL_LEVEL_WEIGHT = 1.0  # a velocity of 64 is 1.6 higher for a decibel more
+PEAK_MOMENTUM = 0.01
+COUNTED = 0.75  # of a peak: hardly anything is above that, and so steps are finer
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class PedalHead(nn.Module):
             for dilation in PEDAL_DILATIONS
         )
         self.output = nn.Conv2d(width, len(PEDAL_HEADS), 1)
+        self.step: float | None = None  # what bytes of the last hidden layer count
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute logits in float32."""
@@ -90,8 +96,18 @@ class PedalHead(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(B, width, T, 1) to (B, 2, T)."""
-        logits: Tensor = self.output(hidden.to(self.output.weight.dtype))
+        logits: Tensor = self.output(as_numbers(hidden, self.step, self.output.weight.dtype))
         return logits[..., 0]
+
+    def quantise(self, step: float, steps: Steps) -> None:
+        """Compute with bytes that count ``step``."""
+        for layer in (self.narrow, self.gather):
+            layer.quantise(step, steps[layer])
+            step = steps[layer]
+        for layer in cast("list[Convolution]", list(self.times)):
+            layer.quantise(step, steps[layer], around_step=step)
+            step = steps[layer]
+        self.step = step
 
 
 class Swift(Network):
@@ -125,17 +141,55 @@ class Swift(Network):
         self.level_weight = nn.Parameter(torch.tensor(USUAL_LEVEL_WEIGHT))
         self.pedal = PedalHead(config, lookahead)
         self.lookahead_frames = lookahead.given
+        for layer in self._convolutions():
+            layer.is_watched = True
+        # Largest results of the convolutions, in order, as windows of training have them in the
+        # mean; 0 until there was one. They are what int8 must be able to count.
+        n_convolutions = sum(1 for _ in self._convolutions())
+        self.register_buffer("peaks", torch.zeros(n_convolutions))
+        self.peaks: Tensor
         self._dtype = torch.float32
+        self._entry_step: float | None = None
+        self._exit_step: float | None = None
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
         self.apply(initialise)
         for output in (self.heads, self.pedal.output):
             initialise_output(output)
 
     def prepare(self, precision: str) -> None:
-        """Fold normalisations into convolutions; heads stay in float32."""
+        """Fold normalisations into convolutions; heads stay in float32.
+
+        In int8 the stem, which hears decibels, stays in float32, too.
+        """
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         for layer in self._convolutions():
             layer.fold(self._dtype)
+        self._entry_step = self._exit_step = self.pedal.step = None
+        if precision == "int8":
+            self._quantise()
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """int8 where the range of all that is computed is known."""
+        known = bool((self.peaks > 0).all())
+        return ("float32", "bf16", "int8") if known else ("float32", "bf16")
+
+    def _quantise(self) -> None:
+        peaks = self.peaks.tolist()
+        steps = {
+            layer: COUNTED * peak / STEPS
+            for layer, peak in zip(self._convolutions(), peaks, strict=True)
+        }
+        parts: list[Any] = [self.partials, self.near, self.mix]
+        for number, block in enumerate(self.blocks):
+            parts.append(block)
+            if (name := str(number)) in self.exchanges:
+                parts.append(self.exchanges[name])
+        step = self._entry_step = steps[self.semitones]
+        for part in parts:
+            step = part.quantise(step, steps)
+        self._exit_step = step
+        self.pedal.quantise(step, steps)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Compute logits: (B, T, K) for each of HEADS, (B, T, 1) for each of PEDAL_HEADS.
@@ -143,11 +197,15 @@ class Swift(Network):
         "level" (B, T, 1) is not one: its mean is to be subtracted from the velocity's.
         """
         x = self.semitones(self.bins(self.as_image(features)))
+        if self._entry_step is not None and not self.training:
+            x = to_bytes(x, self._entry_step)
         x = self.mix(self.near(self.partials(x)))
         for number, block in enumerate(self.blocks):
             x = self.exchanged(number, block(x))
         keys = self.key_logits(x).unbind(dim=1)
         pedals = self.pedal(x).transpose(1, 2).split(1, dim=2)
+        if self.training:
+            self._watch()
         logits = dict(zip(HEADS + PEDAL_HEADS, (*keys, *pedals), strict=True))
         return {**logits, "level": self.levels(features)}
 
@@ -164,7 +222,7 @@ class Swift(Network):
 
     def key_logits(self, x: Tensor) -> Tensor:
         """(B, C, T, K) to (B, 4, T, K), in the order of HEADS."""
-        logits: Tensor = self.heads(x.to(self.heads.weight.dtype))
+        logits: Tensor = self.heads(as_numbers(x, self._exit_step, self.heads.weight.dtype))
         return logits
 
     def levels(self, features: Tensor) -> Tensor:
@@ -181,6 +239,14 @@ class Swift(Network):
             RegressionActivations(**{name: values[i] for name, values in heads.items()})
             for i in range(len(features))
         ]
+
+    @torch.no_grad()
+    def _watch(self) -> None:
+        """Let the peaks follow those of this batch."""
+        found = [layer.peak for layer in self._convolutions() if layer.peak is not None]
+        new = torch.stack(found).float()
+        moved = torch.lerp(self.peaks, new, PEAK_MOMENTUM)
+        self.peaks.copy_(torch.where(self.peaks > 0, moved, new))
 
     def _convolutions(self) -> Iterator[Convolution]:
         return (module for module in self.modules() if isinstance(module, Convolution))

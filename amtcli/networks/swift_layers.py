@@ -6,16 +6,18 @@ inference normalisations are folded into convolutions.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from amtcli.networks.int8_convolution import Geometry, Int8Convolution
 from amtcli.notes import N_KEYS
 
 MIX_TIME_KERNEL = 5
-GATHERED_FRAMES = 32
+GATHERED_FRAMES = 128  # of bytes, and as much less of what is larger
 RELATIVES_SEMITONES = (-24, -19, -12, -7, 0, 7, 12, 19, 24)  # which share partials with a key
 EXCHANGE_CHANNELS = 16
 
@@ -107,15 +109,23 @@ class Convolution(nn.Module):
             bias=False,
         )
         self.norm = nn.BatchNorm2d(n_out)
+        self.peak: Tensor | None = None  # the largest result of the last batch, where watched
+        self.is_watched = False
         self._folded: tuple[Tensor, Tensor] | None = None
+        self._int8: Int8Convolution | None = None
 
     def forward(self, x: Tensor, around: Tensor | None = None) -> Tensor:
         """(B, n_in, T, F) to (B, n_out, T, F // stride); adds ``around`` before it rectifies."""
         if not self._pads_itself:
             x = F.pad(x, (0, 0, self.behind_frames, self.ahead_frames))
         if self._folded is None or self.training:
-            result: Tensor = self.norm(self.convolution(x))
-            return torch.relu_(result if around is None else result + around)
+            normal: Tensor = self.norm(self.convolution(x))
+            result = torch.relu_(normal if around is None else normal + around)
+            if self.is_watched:
+                self.peak = result.detach().amax()
+            return result
+        if self._int8 is not None:
+            return self._int8(x, around)
         return self._fused(x, around, self._padding)
 
     def unpadded(self, x: Tensor, around: Tensor | None = None) -> Tensor:
@@ -124,18 +134,42 @@ class Convolution(nn.Module):
 
     def fold(self, dtype: torch.dtype) -> None:
         """Make one convolution of both for inference, with weights and results of ``dtype``."""
-        norm, layer = self.norm, self.convolution
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-        weight = (layer.weight * scale[:, None, None, None]).detach()
-        weight = weight.to(dtype, memory_format=torch.channels_last)
-        bias = (norm.bias - norm.running_mean * scale).detach().to(dtype)
+        layer = self.convolution
+        exact_weight, exact_bias = self._as_one()
+        weight = exact_weight.to(dtype, memory_format=torch.channels_last)
+        bias = exact_bias.to(dtype)
+        self._int8 = None
         if _can_fuse(weight):
             size = [1, layer.in_channels, *_TYPICAL_SIZE]
             settings = (self._padding, layer.stride, layer.dilation, layer.groups)
             weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *settings, size)
         self._folded = (weight, bias)
+
+    def quantise(
+        self, input_step: float, output_step: float, around_step: float | None = None
+    ) -> None:
+        """Compute with bytes, once folded; they count as `Int8Convolution` has it."""
+        layer = self.convolution
+        time, frequency = layer.stride
+        geometry = Geometry(
+            (time, frequency), self._padding, (layer.dilation[0], layer.dilation[1]), layer.groups
+        )
+        self._int8 = Int8Convolution(
+            *self._as_one(),
+            geometry,
+            input_step=input_step,
+            output_step=output_step,
+            around_step=around_step,
+        )
+
+    def _as_one(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the convolution and its normalisation together."""
+        norm, layer = self.norm, self.convolution
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        weight = (layer.weight * scale[:, None, None, None]).detach()
+        return weight, (norm.bias - norm.running_mean * scale).detach()
 
     def _fused(self, x: Tensor, around: Tensor | None, padding: tuple[int, int]) -> Tensor:
         """Convolve, add and rectify in one pass over the result, where oneDNN does it."""
@@ -157,6 +191,10 @@ class Convolution(nn.Module):
             )
         )
         return fused
+
+
+Steps = Mapping[Convolution, float]
+"""What a byte counts in the results of each convolution."""
 
 
 def _can_fuse(weight: Tensor) -> bool:
@@ -202,11 +240,17 @@ class HarmonicGather(nn.Module):
             return merged
         # What is gathered is large; a piece of it at a time stays in the processor's cache.
         pieces = []
-        for start in range(0, x.shape[2], GATHERED_FRAMES):
-            frames = (slice(None), slice(None), slice(start, start + GATHERED_FRAMES))
+        n_frames = GATHERED_FRAMES // x.element_size()
+        for start in range(0, x.shape[2], n_frames):
+            frames = (slice(None), slice(None), slice(start, start + n_frames))
             gathered = self._gather(x[frames], None if beside is None else beside[frames])
             pieces.append(self.merge(gathered, None if around is None else around[frames]))
         return torch.cat(pieces, dim=2)
+
+    def quantise(self, step: float, steps: Steps, around_step: float | None = None) -> float:
+        """Compute with bytes that count ``step``; returns what those of the result count."""
+        self.merge.quantise(step, steps[self.merge], around_step)
+        return steps[self.merge]
 
     def _gather(self, x: Tensor, beside: Tensor | None) -> Tensor:
         """Put the columns of a key's intervals into its channels."""
@@ -239,6 +283,15 @@ class KeyMix(nn.Module):
         mixed: Tensor = self.widen(unflat_keys(self.spread(hidden)), around=x)
         return mixed
 
+    def quantise(self, step: float, steps: Steps) -> float:
+        """Compute with bytes that count ``step``; returns what those of the result count."""
+        last = step
+        for layer in (self.narrow, self.gather, self.smooth, self.spread):
+            layer.quantise(last, steps[layer])
+            last = steps[layer]
+        self.widen.quantise(last, steps[self.widen], around_step=step)
+        return steps[self.widen]
+
 
 class Block(nn.Module):
     """Neighbours in time, dilated, and on the keyboard, then all channels; beside a way around."""
@@ -252,6 +305,12 @@ class Block(nn.Module):
         """(B, C, T, K) to the same shape."""
         result: Tensor = self.merge(self.spread(x), around=x)
         return result
+
+    def quantise(self, step: float, steps: Steps) -> float:
+        """Compute with bytes that count ``step``; returns what those of the result count."""
+        self.spread.quantise(step, steps[self.spread])
+        self.merge.quantise(steps[self.spread], steps[self.merge], around_step=step)
+        return steps[self.merge]
 
 
 class Exchange(nn.Module):
@@ -275,6 +334,15 @@ class Exchange(nn.Module):
         together = unflat_keys(self.spread(self.gather(flat_keys(told))))
         heard: Tensor = self.hear(told, beside=together, around=x)
         return heard
+
+    def quantise(self, step: float, steps: Steps) -> float:
+        """Compute with bytes that count ``step``; returns what those of the result count."""
+        # What is told lies beside what all keys say, so bytes of both must count the same.
+        told = max(steps[self.tell], steps[self.spread])
+        self.tell.quantise(step, told)
+        self.gather.quantise(told, steps[self.gather])
+        self.spread.quantise(steps[self.gather], told)
+        return self.hear.quantise(told, steps, around_step=step)
 
 
 def flat_keys(x: Tensor) -> Tensor:

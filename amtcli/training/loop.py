@@ -177,9 +177,7 @@ class _Run:
         self._progress = Progress() if state is None else restore_state(state, self._learner)
         if self._resumes_another():
             self._progress.forget_validations()  # the best model of them lies there
-        self._precision = resolve_precision(
-            recipe.training.precision, ranks.device, allow_bf16=True
-        )
+        self._precision = resolve_precision(recipe.training.precision, ranks.device, ["bf16"])
         self._stepper = Stepper(
             recipe,
             self._front_end if cached is None and hearing.front_end is None else None,
