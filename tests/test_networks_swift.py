@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from amtcli.networks import swift_layers
+from amtcli.devices import is_fast_at_int8
+from amtcli.networks import swift, swift_layers
 from amtcli.networks.swift import HEADS, PEDAL_HEADS, Swift, SwiftConfig
 from amtcli.networks.swift_layers import RELATIVES_SEMITONES, Convolution, Exchange, Lookahead
 from amtcli.training.initial import grow
 
+NEEDS_INT8 = pytest.mark.skipif(
+    not is_fast_at_int8(torch.device("cpu")), reason="no fast int8 on this processor"
+)
 SMALL = SwiftConfig(
     n_spectra=2,
     bins_per_semitone=3,
@@ -188,10 +192,13 @@ def test_folding_changes_nothing_but_the_last_digits(
     assert folded.onset.dtype == np.float32
 
 
-def test_training_goes_on_after_it_was_made_ready():
-    built = network()
-    built.prepare("bf16")
+@pytest.mark.parametrize("precision", ["bf16", pytest.param("int8", marks=NEEDS_INT8)])
+def test_training_goes_on_after_it_was_made_ready(precision):
+    built, untouched = watched(network()), watched(network())
+    built.prepare(precision)
     built.train()
+    with torch.no_grad():
+        assert torch.equal(built(features())["onset"], untouched.train()(features())["onset"])
     with torch.no_grad():
         before = built(features())["onset"]
         for module in built.modules():
@@ -199,6 +206,62 @@ def test_training_goes_on_after_it_was_made_ready():
                 module.weight.mul_(1.5)
         assert not torch.equal(built(features())["onset"], before)
     assert before.dtype == torch.float32
+
+
+def watched(built):
+    """Show a network what it will be given, so that it knows its range; nothing else changes."""
+    built.train()
+    norms = [module for module in built.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.eval()
+    with torch.no_grad():
+        built(features())
+    return built.eval()
+
+
+def test_the_range_of_every_convolution_is_learnt():
+    built = network()
+    assert built.precisions == ("float32", "bf16")  # nothing is known of the range
+    largest = []
+    for layer in built.modules():
+        if isinstance(layer, Convolution):
+            layer.register_forward_hook(lambda layer, x, y: largest.append(y.max()))
+    watched(built)
+    by_hand = torch.stack(largest)  # in the order of computing
+    torch.testing.assert_close(built.peaks.sort().values, by_hand.sort().values)
+    assert built.precisions == ("float32", "bf16", "int8")
+    before = built.peaks.clone()
+    built.train()
+    with torch.no_grad():
+        built(10 * features())
+    assert ((built.peaks > before) & (built.peaks < 1.5 * before)).any()
+    assert "peaks" in built.state_dict()
+
+
+@NEEDS_INT8
+@torch.inference_mode()
+@pytest.mark.parametrize("limit", [2, 100])
+def test_int8_says_nearly_the_same(monkeypatch, limit):
+    # Unlike what is learnt, results of random weights are often near their peak.
+    monkeypatch.setattr(swift, "COUNTED", 1.2)
+    built = watched(network(replace(SMALL, max_lookahead_frames=limit)))
+    exact = built(features(90, batch=2))
+    built.prepare("int8")
+    found = built(features(90, batch=2))
+    assert torch.equal(found["level"], exact["level"])
+    for name in HEADS + PEDAL_HEADS:
+        error = (found[name] - exact[name]).square().mean() / exact[name].var()
+        assert 0 < error < 0.05, name  # random weights forgive less than learnt ones
+
+
+@NEEDS_INT8
+@torch.inference_mode()
+def test_int8_does_not_depend_on_where_it_is_cut():
+    built = watched(network())
+    built.prepare("int8")
+    sound = features(200)
+    whole, part = built(sound)["onset"], built(sound[:, 60:160])["onset"]
+    assert torch.equal(whole[:, 100:120], part[:, 40:60])
 
 
 def test_it_learns_one_batch():

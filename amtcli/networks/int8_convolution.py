@@ -95,9 +95,9 @@ def to_bytes(x: Tensor, step: float) -> Tensor:
     return (x / step).round_().clamp_(max=STEPS).to(torch.uint8)
 
 
-def as_numbers(x: Tensor, step: float | None, dtype: torch.dtype) -> Tensor:
-    """Undo `to_bytes`; without a step they are numbers already."""
-    return x.to(dtype) if step is None else x.to(dtype).mul_(step)
+def as_numbers(x: Tensor, step: float, dtype: torch.dtype) -> Tensor:
+    """Undo `to_bytes`; what are no bytes are numbers already."""
+    return x.to(dtype).mul_(step) if x.dtype == torch.uint8 else x.to(dtype)
 
 
 @cache

@@ -85,7 +85,7 @@ class PedalHead(nn.Module):
             for dilation in PEDAL_DILATIONS
         )
         self.output = nn.Conv2d(width, len(PEDAL_HEADS), 1)
-        self.step: float | None = None  # what bytes of the last hidden layer count
+        self.step = 1.0  # what bytes of the last hidden layer count
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute logits in float32."""
@@ -150,7 +150,7 @@ class Swift(Network):
         self.peaks: Tensor
         self._dtype = torch.float32
         self._entry_step: float | None = None
-        self._exit_step: float | None = None
+        self._exit_step = 1.0
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
         self.apply(initialise)
         for output in (self.heads, self.pedal.output):
@@ -164,7 +164,7 @@ class Swift(Network):
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         for layer in self._convolutions():
             layer.fold(self._dtype)
-        self._entry_step = self._exit_step = self.pedal.step = None
+        self._entry_step = None
         if precision == "int8":
             self._quantise()
 
