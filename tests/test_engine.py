@@ -166,6 +166,8 @@ def test_timings_count_the_audio_of_the_recording_alone(monkeypatch):
 def test_unknown_precision_and_device_are_refused(monkeypatch):
     with pytest.raises(UsageError, match=r"--precision half is unknown.*float32"):
         Engine(toy_model(monkeypatch), EngineOptions(device="cpu", precision="half"))
+    with pytest.raises(UsageError, match=r"--precision int8: toy.* in float32, bf16$"):
+        Engine(toy_model(monkeypatch), EngineOptions(device="cpu", precision="int8"))
     with pytest.raises(UsageError, match=r"--device abacus.*--device auto"):
         Engine(toy_model(monkeypatch), EngineOptions(device="abacus"))
 

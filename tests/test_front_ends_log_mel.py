@@ -71,7 +71,7 @@ def test_filters_that_torchaudio_rounds_are_all_that_onsets_and_velocities_diffe
     exact = LogMel(onsets_velocities.FRONT_END)
     rounded = with_their_filters(onsets_velocities.FRONT_END, stored)
     np.testing.assert_allclose(exact.filters, rounded.filters, rtol=0, atol=4e-5)
-    np.testing.assert_allclose(rounded(samples)[0], stored["mel"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(rounded(samples)[0], stored["mel"], rtol=0, atol=1e-4)
     np.testing.assert_allclose(exact(samples)[0], stored["mel"], rtol=0, atol=4e-4)
 
 

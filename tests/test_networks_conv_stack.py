@@ -37,7 +37,7 @@ def authors_stack(time_kernels):
 def test_short_stacks_are_the_authors(letter):
     stored = np.load(PARITY)
     ours = authors_stack(SHORT_STACKS[letter])(torch.from_numpy(stored["mel"])[None])[0]
-    np.testing.assert_allclose(ours, stored[f"acoustic_{letter}"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(ours, stored[f"acoustic_{letter}"], rtol=2e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("time_kernels", [(3, 3, 3), (1, 3, 1), (1, 1, 1)])

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from amtcli.catalog import shipped_folder
 from amtcli.devices import is_fast_at_int8
+from amtcli.engine import Engine, EngineOptions
+from amtcli.model_folder import load_model
 from amtcli.networks import swift, swift_layers
 from amtcli.networks.swift import HEADS, PEDAL_HEADS, Swift, SwiftConfig
 from amtcli.networks.swift_layers import RELATIVES_SEMITONES, Convolution, Exchange, Lookahead
+from amtcli.reading import Recording
 from amtcli.training.initial import grow
 
 NEEDS_INT8 = pytest.mark.skipif(
@@ -262,6 +266,23 @@ def test_int8_does_not_depend_on_where_it_is_cut():
     sound = features(200)
     whole, part = built(sound)["onset"], built(sound[:, 60:160])["onset"]
     assert torch.equal(whole[:, 100:120], part[:, 40:60])
+
+
+@NEEDS_INT8
+def test_int8_finds_the_notes_of_a_recording(demo_audio):
+    recording = Recording("demo", demo_audio)
+    found = {}
+    for precision in ("auto", "float32"):
+        model = load_model(shipped_folder() / "swift")
+        engine = Engine(model, EngineOptions(device="cpu", precision=precision))
+        (result,) = engine.transcribe([recording])
+        found[engine.precision] = result.performance.notes
+    assert set(found) == {"int8", "float32"}
+    exact = {(note.pitch, round(note.onset_s, 1)): note for note in found["float32"]}
+    same = [(n, exact[k]) for n in found["int8"] if (k := (n.pitch, round(n.onset_s, 1))) in exact]
+    assert len(same) > 0.95 * max(map(len, found.values())) > 50
+    assert max(abs(one.onset_s - other.onset_s) for one, other in same) < 0.02
+    assert np.mean([abs(one.velocity - other.velocity) for one, other in same]) < 2
 
 
 def test_it_learns_one_batch():
