@@ -3,7 +3,7 @@
 Activations that a rectifier has left are multiples of a step, 0 to 255 of them; weights are 127ths
 of the largest of their output channel, to either side; sums are whole numbers (Jacob et al.,
 "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
-CVPR 2018). Processors with VNNI multiply four pairs where they multiply one in float32.
+CVPR 2018). Processors with VNNI multiply four pairs in the time of one in float32.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 STEPS = 255
 _WEIGHT_STEPS = 127
-_NO_FRAMES = (16, 16)  # any size: oneDNN lays out weights for it, and others are computed as well
+_TYPICAL_SIZE = (400, 88)  # for which oneDNN lays out weights; others are computed as well
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Int8Convolution:
             list(geometry.padding),
             list(geometry.dilation),
             geometry.groups,
-            [1, n_in, *(size * 8 for size in _NO_FRAMES)],
+            [1, n_in, *_TYPICAL_SIZE],
         )
 
     def __call__(self, x: Tensor, around: Tensor | None = None) -> Tensor:

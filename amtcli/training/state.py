@@ -25,7 +25,7 @@ from amtcli.training.hearing import Hearing
 from amtcli.training.ranks import divided_like, whole
 from amtcli.training.recipe import differences
 
-FORMAT = 3
+FORMAT = 4
 
 # What torch.load raises, depending on where a file ceases to make sense.
 _DAMAGE = (OSError, RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError)
