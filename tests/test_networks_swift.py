@@ -232,14 +232,32 @@ def test_the_range_of_every_convolution_is_learnt():
             layer.register_forward_hook(lambda layer, x, y: largest.append(y.max()))
     watched(built)
     by_hand = torch.stack(largest)  # in the order of computing
-    torch.testing.assert_close(built.peaks.sort().values, by_hand.sort().values)
+    torch.testing.assert_close(peaks(built).sort().values, by_hand.sort().values)
     assert built.precisions == ("float32", "bf16", "int8")
-    before = built.peaks.clone()
+    before = peaks(built)
     built.train()
     with torch.no_grad():
         built(10 * features())
-    assert ((built.peaks > before) & (built.peaks < 1.5 * before)).any()
-    assert "peaks" in built.state_dict()
+    assert ((peaks(built) > before) & (peaks(built) < 1.5 * before)).any()
+
+
+def test_a_grown_network_knows_the_range_of_what_it_grew_from():
+    small = watched(network())
+    large = Swift(replace(SMALL, dilations=(1, 2, 4), exchange_after_blocks=(0, 2))).eval()
+    large.load_state_dict(grow(small.state_dict(), large.state_dict()))
+    known = {name: layer.peak for name, layer in small.named_modules() if has_peak(layer)}
+    found = {name: layer.peak for name, layer in large.named_modules() if has_peak(layer)}
+    assert {name: found[name] for name in known} == known
+    assert {float(found[name]) for name in found.keys() - known.keys()} == {0.0}
+    assert "int8" not in large.precisions
+
+
+def has_peak(module):
+    return isinstance(module, Convolution)
+
+
+def peaks(built):
+    return torch.stack([module.peak for module in built.modules() if has_peak(module)])
 
 
 @NEEDS_INT8

@@ -45,7 +45,6 @@ PEDAL_TIME_KERNEL, PEDAL_DILATIONS = 5, (1, 3)
 PEDAL_KEY_CHANNELS = 4
 DB_PER_UNIT = 20.0  # of the front-end's features
 USUAL_LEVEL_WEIGHT = 1.0  # a velocity of 64 is 1.6 higher for a decibel more
-PEAK_MOMENTUM = 0.01
 COUNTED = 0.75  # of a peak: hardly anything is above that, and so steps are finer
 
 
@@ -142,12 +141,7 @@ class Swift(Network):
         self.pedal = PedalHead(config, lookahead)
         self.lookahead_frames = lookahead.given
         for layer in self._convolutions():
-            layer.is_watched = True
-        # Largest results of the convolutions, in order, as windows of training have them in the
-        # mean; 0 until there was one. They are what int8 must be able to count.
-        n_convolutions = sum(1 for _ in self._convolutions())
-        self.register_buffer("peaks", torch.zeros(n_convolutions))
-        self.peaks: Tensor
+            layer.watch()
         self._dtype = torch.float32
         self._entry_step: float | None = None
         self._exit_step = 1.0
@@ -171,15 +165,11 @@ class Swift(Network):
     @property
     def precisions(self) -> tuple[str, ...]:
         """int8 where the range of all that is computed is known."""
-        known = bool((self.peaks > 0).all())
+        known = all(peak > 0 for peak in self._peaks().values())
         return ("float32", "bf16", "int8") if known else ("float32", "bf16")
 
     def _quantise(self) -> None:
-        peaks = self.peaks.tolist()
-        steps = {
-            layer: COUNTED * peak / STEPS
-            for layer, peak in zip(self._convolutions(), peaks, strict=True)
-        }
+        steps = {layer: COUNTED * peak / STEPS for layer, peak in self._peaks().items()}
         parts: list[Any] = [self.partials, self.near, self.mix]
         for number, block in enumerate(self.blocks):
             parts.append(block)
@@ -204,8 +194,6 @@ class Swift(Network):
             x = self.exchanged(number, block(x))
         keys = self.key_logits(x).unbind(dim=1)
         pedals = self.pedal(x).transpose(1, 2).split(1, dim=2)
-        if self.training:
-            self._watch()
         logits = dict(zip(HEADS + PEDAL_HEADS, (*keys, *pedals), strict=True))
         return {**logits, "level": self.levels(features)}
 
@@ -240,13 +228,8 @@ class Swift(Network):
             for i in range(len(features))
         ]
 
-    @torch.no_grad()
-    def _watch(self) -> None:
-        """Let the peaks follow those of this batch."""
-        found = [layer.peak for layer in self._convolutions() if layer.peak is not None]
-        new = torch.stack(found).float()
-        moved = torch.lerp(self.peaks, new, PEAK_MOMENTUM)
-        self.peaks.copy_(torch.where(self.peaks > 0, moved, new))
+    def _peaks(self) -> dict[Convolution, float]:
+        return {layer: float(layer.peak or 0.0) for layer in self._convolutions()}
 
     def _convolutions(self) -> Iterator[Convolution]:
         return (module for module in self.modules() if isinstance(module, Convolution))

@@ -20,6 +20,7 @@ MIX_TIME_KERNEL = 5
 GATHERED_FRAMES = 128  # of bytes, and as much less of what is larger
 RELATIVES_SEMITONES = (-24, -19, -12, -7, 0, 7, 12, 19, 24)  # which share partials with a key
 EXCHANGE_CHANNELS = 16
+PEAK_MOMENTUM = 0.01
 
 _TYPICAL_SIZE = (400, N_KEYS)  # for which oneDNN lays out weights; others are computed as well
 
@@ -109,8 +110,8 @@ class Convolution(nn.Module):
             bias=False,
         )
         self.norm = nn.BatchNorm2d(n_out)
-        self.peak: Tensor | None = None  # the largest result of the last batch, where watched
-        self.is_watched = False
+        self.peak: Tensor | None
+        self.register_buffer("peak", None)
         self._folded: tuple[Tensor, Tensor] | None = None
         self._int8: Int8Convolution | None = None
 
@@ -121,8 +122,8 @@ class Convolution(nn.Module):
         if self._folded is None or self.training:
             normal: Tensor = self.norm(self.convolution(x))
             result = torch.relu_(normal if around is None else normal + around)
-            if self.is_watched:
-                self.peak = result.detach().amax()
+            if self.peak is not None:
+                self._follow(self.peak, result)
             return result
         if self._int8 is not None:
             return self._int8(x, around)
@@ -144,6 +145,18 @@ class Convolution(nn.Module):
             settings = (self._padding, layer.stride, layer.dilation, layer.groups)
             weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *settings, size)
         self._folded = (weight, bias)
+
+    def watch(self) -> None:
+        """Keep the largest result that batches of training have in the mean, 0 until there was one.
+
+        It is what int8 must be able to count, and belongs to the weights like batch statistics.
+        """
+        self.peak = torch.zeros(())
+
+    @torch.no_grad()
+    def _follow(self, peak: Tensor, result: Tensor) -> None:
+        new = result.amax().float()
+        peak.copy_(torch.where(peak > 0, torch.lerp(peak, new, PEAK_MOMENTUM), new))
 
     def quantise(
         self, input_step: float, output_step: float, around_step: float | None = None
