@@ -8,7 +8,7 @@ import pytest
 from amtcli.decoders.note_states import NoteOn
 from amtcli.decoders.peaks import PeaksConfig, PeaksDecoder, decode_peaks, find_tops
 from amtcli.decoders.regression import RegressionActivations
-from amtcli.notes import Note, PedalSpan
+from amtcli.notes import Note, PedalSpan, Performance, extend_by_pedal
 from amtcli.windows import WindowSpec
 
 CONFIG = PeaksConfig(
@@ -156,19 +156,33 @@ def test_a_pedal_changed_without_silence_is_pressed_anew():
 @pytest.mark.parametrize(
     ("notes", "expected"),
     [
-        ([(0.5, 1.5, 60, 64)], [(1.0, 1.5)]),  # damped: the pedal was up
+        ([(0.5, 1.5, 60, 64)], [(1.0, 1.5), (1.5125, 2.0)]),
         ([(0.5, 1.5, 60, 64), (1.5, 2.0, 60, 64)], [(1.0, 2.0)]),  # struck again: says nothing
         ([(0.5, 1.475, 60, 64), (1.5, 2.0, 60, 64)], [(1.0, 2.0)]),
-        ([(0.5, 1.03, 60, 64)], [(1.0, 2.0)]),  # damped before the pedal caught it
-        ([(0.5, 1.95, 60, 64)], [(1.0, 2.0)]),  # damped by its release
-        ([(0.5, 1.08, 60, 64)], []),  # nothing is left of it
-        ([(0.5, 1.7, 60, 64), (0.6, 1.4, 64, 64)], [(1.0, 1.4)]),
+        ([(0.5, 1.08, 60, 64)], [(1.0925, 2.0)]),  # what comes before is too short for a press
+        ([(0.5, 1.95, 60, 64)], [(1.0, 1.95)]),
+        (
+            [(0.5, 1.7, 60, 64), (0.6, 1.4, 64, 64)],
+            [(1.0, 1.4), (1.4125, 1.7), (1.7125, 2.0)],
+        ),
     ],
 )
 def test_a_pedal_is_up_when_a_sound_ends(notes, expected):
     maps = ideal(notes, [(1.0, 2.0)], 200)
     found = presses(decode_peaks(maps, CONFIG))
-    np.testing.assert_allclose(found, np.reshape(expected, (-1, 2)).tolist(), atol=0.026)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_pedals_lengthen_no_note_but_up_to_its_next_stroke():
+    notes = random_notes()
+    found = decode_peaks(ideal(notes, [(0.2, 4.0), (4.2, 9.0), (9.1, 12.0)], 600), CONFIG)
+    performance = Performance(
+        tuple(e for e in found if isinstance(e, Note)),
+        tuple(e for e in found if isinstance(e, PedalSpan)),
+    )
+    assert len(performance.pedals) > 20
+    before, after = rows(performance.notes), rows(extend_by_pedal(performance).notes)
+    np.testing.assert_allclose(after[:, 1], before[:, 1], rtol=0, atol=1.2 * FRAME_S)
 
 
 def test_a_pedal_that_is_not_released_ends_with_the_recording():

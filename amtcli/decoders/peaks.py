@@ -5,9 +5,9 @@ highest values tell where between the frames it lies. Their rule (``regression``
 frames of 10 ms; where frames are 20 or 25 ms long, its peaks are too wide for a key struck twice
 in a tenth of a second, and its notes end a frame before their key is struck again. Here a peak is
 higher than its neighbours, and a note ends with its first offset peak, when its frames fall
-silent, or with the next stroke of its key, whichever comes first. A pedal is up by the time at
-which a key's sound ends though nobody struck it again: where it is still down then, it was heard
-for too long. One frame ahead is all it needs.
+silent, or with the next stroke of its key, whichever comes first. A pedal is up for a moment
+where a key's sound ends though nobody struck it again, so it lengthens no note. One frame ahead
+is all it needs.
 Velocities are counted from the mean level of all frames in which anything sounds, so notes are
 held back until the recording ends; live, from the mean so far.
 """
@@ -32,10 +32,9 @@ Event = NoteOn | Note | PedalSpan
 
 SHORTEST_FRAMES = 2  # a note's frames rise with its onset: they cannot have fallen silent before
 PEDAL_REST_FRAMES = 2  # how long a released pedal is up, at least, though its frames say nothing
-# Keys that are damped so soon after a press, or before its end, say nothing against it.
-PEDAL_CATCHES_FRAMES, PEDAL_DAMPS_FRAMES = 2, 3
+PEDAL_LIFT_FRAMES = 0.5  # how long it is up where a key is damped in a press
 RESTRUCK_FRAMES = 1.2  # a stroke of the same key so soon after an end took its place
-SHORTEST_CUT_FRAMES = 4  # what is left of a press must last so long
+SHORTEST_PRESS_FRAMES = 4  # of what a press is divided into
 
 
 @dataclass(frozen=True)
@@ -263,13 +262,16 @@ class _Scan:
         return Note(begun.onset_s, offset_s, begun.pitch, begun.velocity, begun.confidence)
 
     def _spans(self, presses: Iterable[tuple[float, float]]) -> list[_Found]:
-        """Put presses into seconds, each cut where a sound ends in it."""
+        """Put presses into seconds, each divided where sounds end in it."""
         frame_s, spans = self._config.frame_s, list[_Found]()
         for begin, end in presses:
-            first, last = begin + PEDAL_CATCHES_FRAMES, end - PEDAL_DAMPS_FRAMES
-            up = min((at for at, _ in self._damped if first < at < last), default=end)
-            if up == end or up - begin >= SHORTEST_CUT_FRAMES:
-                spans.append(PedalSpan(begin * frame_s, up * frame_s, SUSTAIN_PEDAL))
+            damped = sorted({at for at, _ in self._damped if begin <= at < end})
+            downs = [begin, *(at + PEDAL_LIFT_FRAMES for at in damped)]
+            spans += (
+                PedalSpan(down * frame_s, up * frame_s, SUSTAIN_PEDAL)
+                for down, up in zip(downs, [*damped, end], strict=True)
+                if up - down >= SHORTEST_PRESS_FRAMES
+            )
         return spans
 
 
