@@ -14,7 +14,7 @@ from amtcli.engine import Engine, EngineOptions
 from amtcli.errors import UsageError
 from amtcli.live import LiveTranscriber, latency_s
 from amtcli.model_folder import load_model
-from amtcli.networks import swift_layers
+from amtcli.networks import swift_convolution
 from amtcli.notes import Note, PedalSpan
 from amtcli.reading import Recording
 
@@ -115,7 +115,7 @@ def test_nothing_comes_of_nothing(model):
 
 def test_memory_does_not_grow(model, monkeypatch):
     # What oneDNN lays out is not pickled.
-    monkeypatch.setattr(swift_layers, "_can_fuse", lambda _: False)
+    monkeypatch.setattr(swift_convolution, "_can_fuse", lambda _: False)
     transcriber = LiveTranscriber(model)
 
     def kept_bytes():

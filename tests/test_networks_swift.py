@@ -10,9 +10,10 @@ from amtcli.catalog import shipped_folder
 from amtcli.devices import is_fast_at_int8
 from amtcli.engine import Engine, EngineOptions
 from amtcli.model_folder import load_model
-from amtcli.networks import swift, swift_layers
+from amtcli.networks import swift, swift_convolution
 from amtcli.networks.swift import HEADS, PEDAL_HEADS, Swift, SwiftConfig
-from amtcli.networks.swift_layers import RELATIVES_SEMITONES, Convolution, Exchange, Lookahead
+from amtcli.networks.swift_convolution import Convolution, Lookahead
+from amtcli.networks.swift_layers import RELATIVES_SEMITONES, Exchange
 from amtcli.reading import Recording
 from amtcli.training.initial import grow
 
@@ -185,7 +186,7 @@ def test_folding_changes_nothing_but_the_last_digits(
     monkeypatch, limit, fuses, precision, tolerance
 ):
     if not fuses:
-        monkeypatch.setattr(swift_layers, "_can_fuse", lambda weight: False)
+        monkeypatch.setattr(swift_convolution, "_can_fuse", lambda weight: False)
     built = network(replace(SMALL, max_lookahead_frames=limit))
     (plain,) = built.activations(features())
     names = set(built.state_dict())

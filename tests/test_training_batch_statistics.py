@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from amtcli.networks.swift_layers import Convolution, Lookahead
+from amtcli.networks.swift_convolution import Convolution, Lookahead
 from amtcli.training.batch_statistics import fix_statistics, measure_statistics
 
 

@@ -24,14 +24,12 @@ from torch import Tensor, nn
 from amtcli.decoders.regression import RegressionActivations
 from amtcli.networks.int8_convolution import STEPS, as_numbers, to_bytes
 from amtcli.networks.network import Network
+from amtcli.networks.swift_convolution import Convolution, Lookahead, Steps
 from amtcli.networks.swift_layers import (
     Block,
-    Convolution,
     Exchange,
     HarmonicGather,
     KeyMix,
-    Lookahead,
-    Steps,
     TrunkConfig,
     flat_keys,
     initialise,

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from amtcli.decoders.regression import RegressionActivations
 from amtcli.networks.swift import HEADS, PEDAL_HEADS, PedalHead, Swift
-from amtcli.networks.swift_layers import Block, Convolution, KeyMix, flat_keys, unflat_keys
+from amtcli.networks.swift_convolution import Convolution
+from amtcli.networks.swift_layers import Block, KeyMix, flat_keys, unflat_keys
 
 
 class SwiftStream:

@@ -17,12 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from amtcli.networks.swift import frame_levels
+from amtcli.networks.swift_convolution import Convolution, Lookahead
 from amtcli.networks.swift_layers import (
     Block,
-    Convolution,
     HarmonicGather,
     KeyMix,
-    Lookahead,
     TrunkConfig,
     initialise,
     initialise_output,
