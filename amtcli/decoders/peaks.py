@@ -5,9 +5,8 @@ highest values tell where between the frames it lies. Their rule (``regression``
 frames of 10 ms; where frames are 20 or 25 ms long, its peaks are too wide for a key struck twice
 in a tenth of a second, and its notes end a frame before their key is struck again. Here a peak is
 higher than its neighbours, and a note ends with its first offset peak, when its frames fall
-silent, or with the next stroke of its key, whichever comes first. A pedal is up for a moment
-where a key's sound ends though nobody struck it again, so it lengthens no note. One frame ahead
-is all it needs.
+silent, or with the next stroke of its key, whichever comes first. One frame ahead is all it needs.
+The pedal's presses are divided where notes end (``pedal_presses``).
 Velocities are counted from the mean level of all frames in which anything sounds, so notes are
 held back until the recording ends; live, from the mean so far.
 """
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from amtcli.decoders.frame_stream import FrameStream, Stretch, whole
 from amtcli.decoders.note_states import NoteOn
+from amtcli.decoders.pedal_presses import PedalPresses, Press
 from amtcli.decoders.regression import N_COLUMNS, VELOCITY_SCALE, RegressionActivations
 from amtcli.notes import LOWEST_PITCH, N_KEYS, SUSTAIN_PEDAL, Note, PedalSpan
 from amtcli.windows import WindowSpec
@@ -31,10 +31,6 @@ CONTEXT_FRAMES = 1
 Event = NoteOn | Note | PedalSpan
 
 SHORTEST_FRAMES = 2  # a note's frames rise with its onset: they cannot have fallen silent before
-PEDAL_REST_FRAMES = 2  # how long a released pedal is up, at least, though its frames say nothing
-PEDAL_LIFT_FRAMES = 0.5  # how long it is up where a key is damped in a press
-RESTRUCK_FRAMES = 1.2  # a stroke of the same key so soon after an end took its place
-SHORTEST_PRESS_FRAMES = 4  # of what a press is divided into
 
 
 @dataclass(frozen=True)
@@ -163,8 +159,7 @@ class _Scan:
         self._config = config
         self._longest_frames = max(round(config.longest_note_s / config.frame_s), SHORTEST_FRAMES)
         self._open: dict[int, _Begun] = {}
-        self._damped: list[tuple[float, int]] = []  # when sounds ended (frames), on which keys
-        self._pedal = _PedalScan(config.pedal_frame_threshold)
+        self._pedal = PedalPresses(config.pedal_frame_threshold)
         self._level = _MeanLevel()
         self._n_frames = 0
 
@@ -196,21 +191,15 @@ class _Scan:
         found: list[_Found] = []
         for _, notes in sorted(struck.items()):
             found += self._scan_key(notes, ends)
-        tops = find_tops(pedal[:, :1], config.pedal_offset_threshold)
-        presses = self._pedal.push(
-            _middle(pedal)[:, 1].tolist(), *(part[:, 0].tolist() for part in tops)
-        )
-        found += self._spans(presses)
-        oldest = (
-            self._n_frames - 2 * RESTRUCK_FRAMES if self._pedal.begin < 0 else self._pedal.begin
-        )
-        self._damped = [(at, key) for at, key in self._damped if at >= oldest]
-        return found
+        is_peak, shift = find_tops(pedal[:, :1], config.pedal_offset_threshold)
+        columns = (_middle(pedal)[:, 1], is_peak[:, 0], shift[:, 0])
+        presses = self._pedal.push(zip(*(column.tolist() for column in columns), strict=True))
+        return found + self._spans(presses)
 
     def close(self) -> list[_Found]:
         """End what is still open at the last frame."""
         notes: list[_Found] = [_Ended(note, self._n_frames) for note in self._open.values()]
-        return notes + self._spans(self._pedal.close(self._n_frames))
+        return notes + self._spans(self._pedal.close())
 
     def told(self, found: Iterable[_Found]) -> list[Event]:
         """Put into seconds and MIDI's velocities what was found, by the level so far."""
@@ -228,17 +217,13 @@ class _Scan:
         """Begin and end the notes of one key, in order of onset; keeps the last if it goes on."""
         for note, following in zip(notes, [*notes[1:], None], strict=True):
             if note.frame >= ends.first_frame:
-                self._damped = [
-                    (at, key)
-                    for at, key in self._damped
-                    if key != note.key or note.onset - at > RESTRUCK_FRAMES
-                ]
+                self._pedal.struck(note.onset, note.key)
                 yield note
             limit = self._n_frames if following is None else following.frame
             last = note.frame + self._longest_frames
             end = ends.first(note.key, note.frame + SHORTEST_FRAMES, min(limit, last))
             if end is not None:
-                self._damped.append((end, note.key))
+                self._pedal.sound_ended(end, note.key)
                 yield _Ended(note, end)
             elif last < limit:
                 yield _Ended(note, last)
@@ -261,18 +246,9 @@ class _Scan:
         offset_s = max(event.end * frame_s, begun.onset_s + frame_s / 2)
         return Note(begun.onset_s, offset_s, begun.pitch, begun.velocity, begun.confidence)
 
-    def _spans(self, presses: Iterable[tuple[float, float]]) -> list[_Found]:
-        """Put presses into seconds, each divided where sounds end in it."""
-        frame_s, spans = self._config.frame_s, list[_Found]()
-        for begin, end in presses:
-            damped = sorted({at for at, _ in self._damped if begin <= at < end})
-            downs = [begin, *(at + PEDAL_LIFT_FRAMES for at in damped)]
-            spans += (
-                PedalSpan(down * frame_s, up * frame_s, SUSTAIN_PEDAL)
-                for down, up in zip(downs, [*damped, end], strict=True)
-                if up - down >= SHORTEST_PRESS_FRAMES
-            )
-        return spans
+    def _spans(self, presses: list[Press]) -> list[_Found]:
+        frame_s = self._config.frame_s
+        return [PedalSpan(down * frame_s, up * frame_s, SUSTAIN_PEDAL) for down, up in presses]
 
 
 class _MeanLevel:
@@ -309,35 +285,6 @@ class _Ends:
             return None
         frame = low + index
         return frame + self.first_frame + float(self.shift[frame, key])
-
-
-class _PedalScan:
-    """The rule for the pedal, one frame after the other."""
-
-    def __init__(self, threshold: float) -> None:
-        self._threshold = threshold
-        self._now = 0
-        self.begin = -1
-        self._earliest = 0  # frame in which the next press may begin
-
-    def push(
-        self, values: list[float], is_offset: list[bool], shifts: list[float]
-    ) -> Iterator[tuple[float, float]]:
-        """Take the next frames, yield begin and end of each press that ends, in frames."""
-        for value, is_peak, shift in zip(values, is_offset, shifts, strict=True):
-            is_down = value >= self._threshold
-            if self.begin >= 0 and self._now > self.begin and (is_peak or not is_down):
-                yield self.begin, self._now + shift
-                self.begin = -1
-                self._earliest = self._now + PEDAL_REST_FRAMES
-            elif self.begin < 0 and is_down and self._now >= self._earliest:
-                self.begin = self._now
-            self._now += 1
-
-    def close(self, n_frames: int) -> Iterator[tuple[float, float]]:
-        """Yield the press that has not ended."""
-        if self.begin >= 0:
-            yield self.begin, n_frames
 
 
 def _middle(values: NDArray[np.float32]) -> NDArray[np.float32]:
