@@ -184,10 +184,13 @@ class Engine:
             ThreadPoolExecutor(1, "decoder") as decoding,
         ):
             for batch in self._batches(reader):
-                items = self._compute(batch, jobs)
-                if on_progress:
-                    self._report(batch, jobs, on_progress)
-                pending.append(decoding.submit(self._decode, items))
+                if batch:
+                    items = self._compute(batch, jobs)
+                    if on_progress:
+                        self._report(batch, jobs, on_progress)
+                    pending.append(decoding.submit(self._decode, items))
+                    # What ends while the next window is long in coming is given out meanwhile.
+                    pending[-1].add_done_callback(lambda _: reader.wake())
                 while pending and (pending[0].done() or len(pending) > 4):
                     yield from pending.popleft().result()
                 n_until_trim -= len(batch)
@@ -205,14 +208,18 @@ class Engine:
         n_ahead = max(2, 2 * self._batch_size)
         return ReadOptions(self._rate_hz, mono, self.window, n_threads, n_ahead)
 
-    def _batches(self, reader: Iterable[Window]) -> Iterator[list[Window]]:
+    def _batches(self, reader: Iterable[Window | None]) -> Iterator[list[Window]]:
         """Gather windows until enough of them have sound; silence and ends travel along.
 
-        Of a long silence so many travel that memory does not grow.
+        Of a long silence so many travel that memory does not grow. Who was woken gets an empty
+        batch.
         """
         batch: list[Window] = []
         n_sounding = 0
         for window in reader:
+            if window is None:
+                yield []
+                continue
             batch.append(window)
             n_sounding += _has_sound(window)
             is_full = n_sounding >= self._batch_size or len(batch) >= 4 * self._batch_size

@@ -6,7 +6,9 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -66,8 +68,18 @@ class ReadOptions:
     n_ahead: int  # windows held ready at most
 
 
+class _Signal(Enum):
+    THREAD_ENDED = auto()
+    WAKE = auto()
+
+
+_Item = Window | BaseException | _Signal
+
+
 class WindowReader:
     """Iterates over the windows of many recordings; those of one recording come in order.
+
+    None in their place says that `wake` was called, not that there are no more.
 
     Recordings are asked for only when a thread is free to read the next. A recording that
     cannot be read ends with its error set; errors that are not AmtError are raised here.
@@ -78,7 +90,7 @@ class WindowReader:
         self._options = options
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._ready: queue.Queue[Window | BaseException | None] = queue.Queue(options.n_ahead)
+        self._ready: queue.Queue[_Item] = queue.Queue(options.n_ahead)
         self._threads = [
             threading.Thread(target=self._work, daemon=True) for _ in range(options.n_threads)
         ]
@@ -93,22 +105,27 @@ class WindowReader:
         for thread in self._threads:
             thread.join(timeout=1)  # one that waits for standard input cannot be told to stop
 
-    def __iter__(self) -> Iterator[Window]:
+    def wake(self) -> None:
+        """Give None to who waits for the next window; any thread may call it."""
+        with suppress(queue.Full):  # then nobody waits
+            self._ready.put_nowait(_Signal.WAKE)
+
+    def __iter__(self) -> Iterator[Window | None]:
         n_working = len(self._threads)
         while n_working:
             item = self._ready.get()
             if isinstance(item, BaseException):
                 raise item
-            if item is None:
+            if item is _Signal.THREAD_ENDED:
                 n_working -= 1
             else:
-                yield item
+                yield item if isinstance(item, Window) else None
 
     def _work(self) -> None:
         try:
             while (recording := self._next_recording()) is not None:
                 self._read(ReadState(recording))
-            self._put(None)
+            self._put(_Signal.THREAD_ENDED)
         except BaseException as error:  # carried to the thread that iterates
             self._put(error)
 
@@ -146,7 +163,7 @@ class WindowReader:
         state.read_s += time.perf_counter() - start
         return samples
 
-    def _put(self, item: Window | BaseException | None) -> bool:
+    def _put(self, item: _Item) -> bool:
         """Hand an item over, waiting while the queue is full; False when reading was stopped."""
         while not self._stopped.is_set():
             try:

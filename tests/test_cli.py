@@ -254,6 +254,28 @@ def test_interrupt_does_not_wait_for_audio_that_never_comes():
     process.stdin.close()
 
 
+@posix
+def test_a_thread_that_waits_for_audio_changes_no_exit_code():
+    program = (
+        "import sys, threading, amtcli.cli\n"
+        "def app(prog_name):\n"
+        "    threading.Thread(target=sys.stdin.buffer.read, daemon=True).start()\n"
+        "    print('done')\n"
+        "    sys.exit(3)\n"
+        "amtcli.cli.app = app\n"
+        "amtcli.cli.main()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.wait(timeout=30) == 3
+    assert (process.stdout.read().split(), process.stderr.read()) == ([b"done"], b"")
+    process.stdin.close()
+
+
 def test_completion_knows_the_commands():
     env = {
         **os.environ,

@@ -146,6 +146,21 @@ def test_recordings_are_asked_for_only_when_there_is_room(monkeypatch):
     assert not [t for t in threading.enumerate() if t.name.startswith("decoder")]
 
 
+def test_a_result_does_not_wait_for_the_next_recording(monkeypatch):
+    wanted, came_late = threading.Event(), []
+
+    def recordings():
+        yield recording("a", clicks(100, 7))
+        came_late.append(not wanted.wait(20))
+        yield recording("b", clicks(100, 7))
+
+    results = Engine(toy_model(monkeypatch), EngineOptions(device="cpu")).transcribe(recordings())
+    assert next(results).recording.key == "a"
+    wanted.set()
+    assert [result.recording.key for result in results] == ["b"]
+    assert came_late == [False]
+
+
 def test_progress_ends_at_the_length_of_each_recording(monkeypatch):
     seen = {}
     engine = Engine(toy_model(monkeypatch), EngineOptions(device="cpu"))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
+from contextlib import suppress
 from types import TracebackType
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -107,8 +109,15 @@ def main() -> None:
         sys.excepthook = _report_bug
         raise
     except SystemExit as end:
-        if end.code == _INTERRUPTED:
+        if end.code == _INTERRUPTED or any(thread.daemon for thread in threading.enumerate()):
             # All that must be undone is undone; a thread that waits for audio which never comes
             # would keep the interpreter from ending, or crash it.
-            os._exit(_INTERRUPTED)
+            _end_at_once(end.code)
         raise
+
+
+def _end_at_once(code: str | int | None) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
