@@ -55,10 +55,20 @@ def test_a_recording_may_go_on_for_long_while_the_score_stays(pause_s):
     assert np.percentile(errors_s, 95) < 0.04
 
 
-def test_a_single_note_is_paired():
-    one = [score_features(np.array([t]), np.array([t + 1]), np.array([60])) for t in (1.0, 3.0)]
+@pytest.mark.parametrize("onset_s", [1.0, 1.05, 1.16, 1.3])
+def test_a_single_note_is_paired(onset_s):
+    times_s = (onset_s, onset_s + 2)
+    one = [score_features(np.array([t]), np.array([t + 1]), np.array([60])) for t in times_s]
     found = warp(*one)
-    assert found.heard_at(np.array([1.0])) == pytest.approx([3.0], abs=0.11)
+    assert found.heard_at(np.array([onset_s])) == pytest.approx([onset_s + 2], abs=0.03)
+
+
+@pytest.mark.parametrize("start_s", [1.0, 1.05, 1.16, 1.3])
+def test_the_first_note_of_a_piece_is_where_it_is_heard(start_s):
+    onsets_s = start_s + np.array([0.0, 0.7, 1.1, 1.9, 2.3, 3.2])
+    pitches = np.array([60, 64, 67, 71, 62, 65])
+    score, audio = (score_features(t, t + 0.4, pitches) for t in (onsets_s, onsets_s + 2.5))
+    assert warp(score, audio).heard_at(onsets_s[:1]) == pytest.approx(onsets_s[:1] + 2.5, abs=0.02)
 
 
 def test_without_librosa_the_remedy_is_said(monkeypatch):

@@ -107,7 +107,9 @@ def _rough_path(score: Features, audio: Features) -> NDArray[np.float64]:
         both = np.concatenate([frames.chroma, _LEVEL_FACTOR * frames.onsets], axis=1)
         sides.append(_unit(both[first : int(end_s * rate_hz) + 1]))
     path, _ = _dtw(1 - sides[0] @ sides[1].T)
-    return np.asarray((path + np.array(firsts)) / rate_hz, np.float64)
+    # The first and the last onset may lie up to a frame beyond.
+    path = np.concatenate([path[:1] - 1, path, path[-1:] + 1]) + np.array(firsts)
+    return np.asarray(np.maximum(path, 0) / rate_hz, np.float64)
 
 
 def _fine_path(
