@@ -8,9 +8,9 @@ from amtcli.datasets.recording_file import to_int16
 from amtcli.notes import Note, Performance
 
 
-def samples_of(performance, shift_s=0.0):
-    samples = sound(performance)
-    n = round(abs(shift_s) * RATE_HZ)
+def samples_of(performance, shift_s=0.0, rate_hz=RATE_HZ):
+    samples = sound(performance, rate_hz)
+    n = round(abs(shift_s) * rate_hz)
     samples = np.pad(samples, (n, 0)) if shift_s > 0 else samples[n:]
     return to_int16([samples])[0]
 
@@ -29,6 +29,18 @@ def test_a_shift_is_measured(shift_s):
         assert problem == f"its sound comes {abs(lag.lag_s):.2f} s {side} its labels"
     else:
         assert problem is None
+
+
+@pytest.mark.parametrize("rate_hz", [11025, 22050])
+def test_a_rate_without_whole_steps_drifts_nowhere(rate_hz):
+    lags = []
+    for n_notes in (60, 300):
+        played = irregular(0, n_notes)
+        samples = samples_of(played, 0.25, rate_hz)
+        lags.append(measure_lag(samples, rate_hz, labels_of_performance(played).notes, 0.1))
+    assert lags[0].lag_s == pytest.approx(0.25, abs=0.03)
+    assert lags[1].lag_s == pytest.approx(lags[0].lag_s, abs=0.002)
+    assert lags[1].correlation == pytest.approx(lags[0].correlation, abs=0.02)
 
 
 def test_labels_of_another_piece_are_found_out():

@@ -47,19 +47,20 @@ def measure_lag(
     Lags up to ``expected_s`` are preferred to others that fit little better. The answer is some
     ms late, because a sound takes that long to rise. None where there are too few onsets to tell.
     """
-    n_frames = len(audio) // round(sample_rate_hz * _STEP_S) + 1
-    onsets = _onset_train(notes, n_frames)
+    step = round(sample_rate_hz * _STEP_S)
+    step_s = step / sample_rate_hz  # not 10 ms where these are no whole number of samples
+    onsets = _onset_train(notes, len(audio) // step + 1, step_s)
     if np.count_nonzero(onsets) < _FEWEST_ONSETS:
         return None
-    correlation = _correlation(_spectral_flux(audio, sample_rate_hz), onsets)
+    correlation = _correlation(_spectral_flux(audio, sample_rate_hz, step), onsets)
     middle = len(correlation) // 2
-    near = round(expected_s / _STEP_S)
+    near = round(expected_s / step_s)
     best = int(np.argmax(correlation))
     best_near = middle - near + int(np.argmax(correlation[middle - near : middle + near + 1]))
     if correlation[best_near] >= _NEARLY * correlation[best]:
         best = best_near
     steps = best - middle + _vertex(correlation, best)
-    return Lag(round(steps * _STEP_S, 3), round(float(correlation[best]), 3))
+    return Lag(round(steps * step_s, 3), round(float(correlation[best]), 3))
 
 
 def find_misfit(
@@ -107,9 +108,9 @@ def judge_lag(lag: Lag | None, longest_s: float) -> str | None:
     return None
 
 
-def _onset_train(notes: NoteLabels, n_frames: int) -> NDArray[np.float64]:
+def _onset_train(notes: NoteLabels, n_frames: int, step_s: float) -> NDArray[np.float64]:
     train = np.zeros(n_frames)
-    frames = np.rint(notes.onset_s / _STEP_S).astype(int)
+    frames = np.rint(notes.onset_s / step_s).astype(int)
     held = (frames >= 0) & (frames < n_frames)
     np.add.at(train, frames[held], notes.velocity[held].astype(float))
     if not train.any():
@@ -118,9 +119,8 @@ def _onset_train(notes: NoteLabels, n_frames: int) -> NDArray[np.float64]:
     return np.minimum(train, np.percentile(train[train > 0], 90))
 
 
-def _spectral_flux(audio: NDArray[np.int16], sample_rate_hz: int) -> NDArray[np.float64]:
+def _spectral_flux(audio: NDArray[np.int16], sample_rate_hz: int, step: int) -> NDArray[np.float64]:
     """Sum of the rises of all bins from frame to frame; frame n is centred on n steps."""
-    step = round(sample_rate_hz * _STEP_S)
     size = 1 << (round(sample_rate_hz * _FRAME_S) - 1).bit_length()
     padded = np.pad(audio, size // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::step]

@@ -164,14 +164,10 @@ def _splits(
     maestro_names: dict[Path, dict[Path, str]] = {}
     splits: dict[str, Split] = {}
     for name, path in named.items():
-        names = next(
-            (
-                maestro_names.setdefault(folder, _maestro_names(folder))
-                for folder in path.parents
-                if folder in maestro_names or (folder / _ASAP_TABLE).is_file()
-            ),
-            {},
-        )
+        folder = next((f for f in path.parents if (f / _ASAP_TABLE).is_file()), None)
+        if folder is not None and folder not in maestro_names:
+            maestro_names[folder] = _maestro_names(folder)
+        names = {} if folder is None else maestro_names[folder]
         split = maestro_splits.get(names.get(path, path.stem), "train")
         # SPLITS are in order: what is tested on anywhere is trained on nowhere.
         splits[groups[name]] = max(split, splits.get(groups[name], "train"), key=SPLITS.index)
