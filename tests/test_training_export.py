@@ -38,10 +38,15 @@ def known(monkeypatch, tmp_path):
 @pytest.fixture
 def trained(tmp_path):
     """A run of 12 steps, measured every 3; returns its folder and what its validator saw."""
-    recipe = toy_training.write_recipe(tmp_path, "validation.every_steps=3")
+    return run_of(tmp_path)
+
+
+def run_of(tmp_path, *settings, scores=Scripted.scores):
+    recipe = toy_training.write_recipe(tmp_path, "validation.every_steps=3", *settings)
     pack = toy_training.write_pack(tmp_path / "maps")
     run, learnt = tmp_path / "run", pack.split("train")
     validator = Scripted(recipe)
+    validator.scores = scores
     exporter = make_exporter(recipe, [pack], learnt, run)
     options = TrainOptions(run, "cpu", n_workers=0)
     train(recipe, learnt, options, Companions(validator, exporter, Listener()))
@@ -83,6 +88,20 @@ def test_the_last_are_the_averaged_weights_of_the_last_state(trained, tmp_path):
     assert not torch.equal(
         state["weights"]["network.last.bias"], state["average"]["network.last.bias"]
     )
+
+
+def test_the_last_that_is_the_best_is_the_model_itself(tmp_path):
+    measured = 'training.batch_statistics="measured"'
+    run, _ = run_of(tmp_path, measured, scores=(0.25, 0.5, 0.625, 0.75))
+    export_run(run, tmp_path / "out", weights="last")
+    assert_same(weights_of(tmp_path / "out"), weights_of(run / "model"))
+    assert read_config(tmp_path / "out").provenance == read_config(run / "model").provenance
+
+
+def test_the_last_claim_no_scores_of_statistics_that_they_lack(tmp_path):
+    run, _ = run_of(tmp_path, 'training.batch_statistics="measured"')
+    export_run(run, tmp_path / "out", weights="last")
+    assert read_config(tmp_path / "out").provenance.scores == {}
 
 
 def test_a_state_of_another_version_is_refused_in_words(trained, tmp_path):

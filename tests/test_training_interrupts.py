@@ -38,6 +38,13 @@ def test_a_file_asks_for_the_debugger_once(tmp_path):
         assert not (tmp_path / "debug").exists()
 
 
+def test_who_has_no_folder_leaves_the_file_to_others(tmp_path):
+    (tmp_path / "debug").touch()
+    with Interrupts(None, None) as interrupts:
+        assert not interrupts.wants_debugger()
+    assert (tmp_path / "debug").exists()
+
+
 def test_the_clock_runs_out(tmp_path):
     assert Interrupts(tmp_path, 0.0).out_of_time
     assert not Interrupts(tmp_path, 3600.0).out_of_time

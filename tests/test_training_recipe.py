@@ -37,6 +37,7 @@ def test_an_unknown_table_is_named(tmp_path):
         ("training.batch_size=0", "batch_size must be at least 1"),
         ("training.accumulation=3", "accumulation must divide batch_size"),
         ("training.ema_decay=1.0", r"ema_decay must lie in \[0, 1\)"),
+        ("validation.excerpt_s=inf", "excerpt_s must be finite"),
         ("training.seed=4294967296", "seed must lie between"),
         ("training.steps=many", "'steps' in .training. must be a whole number, not 'many'"),
         ("training.step=5", "unknown key 'step' in .training. .did you mean 'steps'"),

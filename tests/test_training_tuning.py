@@ -12,7 +12,7 @@ from amtcli.training.recipe import read_recipe
 from amtcli.training.tuning import Range, default_space, read_space, tune
 from amtcli.training.validation import make_validator
 
-pytest.importorskip("optuna")
+optuna = pytest.importorskip("optuna")
 
 SPACE = {
     "optimiser.learning_rate": Range(1e-4, 1e-1, log=True),
@@ -196,6 +196,46 @@ def test_a_space_that_does_not_fit_the_recipe_is_refused_before_any_trial(
     with pytest.raises(ModelError, match=match):
         search(recipe, tmp_path / "run", trial, space=space)
     assert trial.seen == []
+
+
+def test_another_space_is_refused_and_leaves_the_search_as_it_was(recipe, tmp_path):
+    run, before, after = tmp_path / "run", Scripted(), Scripted()
+    search(recipe, run, before, n_trials=1)
+    for values in ((2, 4, 8, 16), (2, 4)):
+        with pytest.raises(UsageError, match="a search in another space"):
+            search(recipe, run, Scripted(), space={**SPACE, "training.batch_size": values})
+    search(recipe, run, after, n_trials=2)
+    whole = Scripted()
+    search(recipe, tmp_path / "whole", whole, n_trials=2)
+    assert before.seen + after.seen == whole.seen
+
+
+def test_a_trial_whose_settings_were_not_all_drawn_is_passed_over(recipe, tmp_path):
+    run, trial = tmp_path / "run", Scripted()
+    search(recipe, run, Scripted(), n_trials=1)
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{run / 'tuning.db'}")
+    study.ask()
+    assert search(recipe, run, trial, n_trials=3).n_trials == 3
+    assert [number for number, *_ in trial.seen] == [2]
+
+
+def test_what_happens_in_a_trial_is_passed_on(recipe, tmp_path):
+    told = []
+
+    class Told(Listener):
+        def started(self, step, n_steps, description):
+            told.append(("started", step, n_steps, description))
+
+        def stepped(self, step, report):
+            told.append(("stepped", step, report))
+
+    def run_trial(recipe, folder, listener):
+        listener.started(0, 9, "cpu")
+        listener.stepped(1, "report")
+        return 1.0
+
+    search(recipe, tmp_path / "run", run_trial, n_trials=1, listener=Told())
+    assert told == [("started", 0, 9, "cpu"), ("stepped", 1, "report")]
 
 
 def test_one_search_per_folder(recipe, tmp_path, monkeypatch):

@@ -146,10 +146,7 @@ def export_run(
     if weights == LAST:
         config, tensors = _last(run, recipe, data)
     else:
-        if not (run / MODEL_FOLDER).is_dir():
-            raise TrainingError(f"{run / MODEL_FOLDER} is gone; --weights last will do")
-        model = load_model(run / MODEL_FOLDER)
-        config, tensors = model.config, _tensors(model.front_end, model.network)
+        config, tensors = _best(run)
     config = _named(config, name or recipe.about.name)
     if folder is None:
         folder = data_folder() / config.provenance.name
@@ -160,16 +157,27 @@ def export_run(
     return Exported(config.provenance.name, folder, int(config.provenance.steps))
 
 
+def _best(run: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    if not (run / MODEL_FOLDER).is_dir():
+        raise TrainingError(f"{run / MODEL_FOLDER} is gone; --weights last will do")
+    model = load_model(run / MODEL_FOLDER)
+    return model.config, _tensors(model.front_end, model.network)
+
+
 def _last(run: Path, recipe: Recipe, data: RunData) -> tuple[ModelConfig, dict[str, Tensor]]:
     """Return configuration and weights of the last state."""
     state = read_state(run / STATE_FILE, recipe_toml(recipe), data.identity)
     progress = state["progress"]
+    best = read_config(run / MODEL_FOLDER) if (run / MODEL_FOLDER).is_dir() else None
+    if best is not None and best.provenance.steps == progress["step"]:
+        return _best(run)
     config = model_config(recipe, Moment(progress["step"], 0.0, None), data_words(data.packs))
     scores = next((p.scores for p in _curve(run) if p.step == progress["step"]), {})
+    if recipe.training.batch_statistics == "measured":
+        scores = {}  # of statistics that the state does not hold
     provenance = dataclasses.replace(config.provenance, scores=scores)
-    decoder = config.decoder
-    if (run / MODEL_FOLDER).is_dir():  # thresholds chosen for the best are near those of the last
-        decoder = read_config(run / MODEL_FOLDER).decoder
+    # Thresholds chosen for the best are near those of the last.
+    decoder = config.decoder if best is None else best.decoder
     config = dataclasses.replace(config, decoder=decoder, provenance=provenance)
     front_end, _ = build_modules(recipe)
     tensors = {f"front_end.{name}": tensor for name, tensor in front_end.state_dict().items()}

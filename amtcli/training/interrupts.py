@@ -19,10 +19,11 @@ class Interrupts:
     """Listens for SIGINT and SIGTERM (stop), SIGUSR1 or a file (debugger), and the clock.
 
     A second SIGINT ends the process at once. Outside the main thread there are no signals.
+    ``folder`` None: there is no file to look for.
     """
 
-    def __init__(self, folder: Path, time_limit_s: float | None) -> None:
-        self._debug_file = folder / DEBUG_FILE
+    def __init__(self, folder: Path | None, time_limit_s: float | None) -> None:
+        self._debug_file = None if folder is None else folder / DEBUG_FILE
         self._deadline_s = math.inf if time_limit_s is None else time.monotonic() + time_limit_s
         self._handlers: dict[signal.Signals, Any] = {}
         self.stop = False
@@ -49,7 +50,7 @@ class Interrupts:
         """Tell, once for each time, whether somebody asked to look inside."""
         wanted = self._debug
         self._debug = False
-        if self._debug_file.exists():
+        if self._debug_file is not None and self._debug_file.exists():
             self._debug_file.unlink()
             wanted = True
         return wanted

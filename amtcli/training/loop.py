@@ -62,7 +62,11 @@ _ALL_STEPS, _TIME_LIMIT, _PATIENCE, _INTERRUPTED = (
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Where and how to compute; beyond rounding, only ``init`` changes what is learnt.
+    """Where and how to compute.
+
+    Beyond rounding, ``init`` changes what is learnt, and a little does ``cached_features``, whose
+    frames at the ends of a window hear what lies beyond it. The number of processes does where
+    there is dropout, and on a CPU where statistics of batches are, as each takes those of its part.
 
     ``resume`` is "" (the folder must be new), "auto" (go on where there is a state) or the path
     of a state. ``n_workers`` None lets the device decide. Training ends after ``time_limit_s``.
@@ -106,7 +110,9 @@ def train(
     _check_recordings(recipe, recordings)
     with join_ranks(options.device) as ranks:
         run = _Run(recipe, recordings, options, companions, ranks)
-        with Interrupts(options.folder, options.time_limit_s) as interrupts:
+        # One process looks for the file, which is gone once it was seen.
+        folder = options.folder if ranks.is_first else None
+        with Interrupts(folder, options.time_limit_s) as interrupts:
             return run.go(interrupts)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -215,6 +216,8 @@ class ValidationConfig:
     def __post_init__(self) -> None:
         _at_least(self, 1, "every_steps")
         _at_least(self, 0, "n_recordings", "excerpt_s", "patience")
+        if math.isinf(self.excerpt_s):
+            raise ValueError("excerpt_s must be finite; 0 takes the whole of each recording")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from amtcli.files import write_atomically
 from amtcli.tables import from_table, read_toml
 from amtcli.training.companions import Listener, Validation
 from amtcli.training.recipe import Recipe, read_recipe, recipe_toml
+from amtcli.training.stepping import StepReport
 
 if TYPE_CHECKING:
     import optuna
@@ -30,6 +31,7 @@ TRIALS_FOLDER = "trials"
 
 _LEARNING_RATE = "optimiser.learning_rate"
 _DECADE = 10.0
+_SPACE = "space"
 
 
 @dataclass(frozen=True)
@@ -139,10 +141,14 @@ class _Search:
             pruner=self._optuna.pruners.MedianPruner(),
             load_if_exists=True,
         )
+        self._keep_space()
 
     def go(self, n_trials: int, run_trial: RunTrial, listener: Listener) -> Tuned:
         state = self._optuna.trial.TrialState
         for left in self._study.get_trials(states=(state.RUNNING,)):
+            if left.params.keys() != self._space.keys():  # killed while its settings were drawn
+                self._study.tell(left.number, state=state.FAIL)
+                continue
             self._try(left.number, left.params, None, n_trials, run_trial, listener)
         while (number := len(self._study.trials)) < n_trials:
             # A sampler of its own for each trial: an interrupted search draws the same ones.
@@ -156,6 +162,16 @@ class _Search:
         return Tuned(
             best.number, folder, float(self._study.best_value), best.params, len(self._study.trials)
         )
+
+    def _keep_space(self) -> None:
+        """Note what is chosen from. Raises UsageError where it was something else before."""
+        to_json = self._optuna.distributions.distribution_to_json
+        space = {name: to_json(values) for name, values in sorted(self._distributions.items())}
+        if self._study.user_attrs.setdefault(_SPACE, space) != space:
+            raise UsageError(
+                f"{self._run} holds a search in another space: take the same one, or another folder"
+            )
+        self._study.set_user_attr(_SPACE, space)
 
     def _try(
         self,
@@ -205,6 +221,14 @@ class _Watcher(Listener):
 
     def __init__(self, listener: Listener, metric: str, trial: optuna.Trial | None) -> None:
         self._listener, self._metric, self._trial = listener, metric, trial
+
+    def started(self, step: int, n_steps: int, description: str) -> None:
+        """Pass on."""
+        self._listener.started(step, n_steps, description)
+
+    def stepped(self, step: int, report: StepReport) -> None:
+        """Pass on."""
+        self._listener.stepped(step, report)
 
     def validated(self, step: int, validation: Validation, *, best: bool) -> None:
         """Report the score to the study."""
