@@ -26,15 +26,19 @@ def piece(duration_s, seed=0):
     return onsets_s, onsets_s + 0.3, np.array(pitches)
 
 
-def sound(onsets_s, pitches, duration_s, seed=0):
+def sound(onsets_s, pitches, duration_s, seed=0, *, held_s=1.0, fading_per_s=3.0):
     """Samples (n,): partials that fade, over a little noise."""
     rng = np.random.default_rng(seed)
     samples = 1e-4 * rng.standard_normal(round(duration_s * RATE_HZ))
     for onset_s, pitch in zip(onsets_s, pitches, strict=True):
         first = round(onset_s * RATE_HZ)
-        times_s = np.arange(min(RATE_HZ, len(samples) - first)) / RATE_HZ
+        times_s = np.arange(min(round(held_s * RATE_HZ), len(samples) - first)) / RATE_HZ
         frequency_hz = 440 * 2 ** ((pitch - 69) / 12)
-        level = rng.uniform(0.05, 0.2) * np.minimum(1, times_s / 0.004) * np.exp(-3 * times_s)
+        level = (
+            rng.uniform(0.05, 0.2)
+            * np.minimum(1, times_s / 0.004)
+            * np.exp(-fading_per_s * times_s)
+        )
         for partial in range(1, N_PARTIALS + 1):
             if partial * frequency_hz < RATE_HZ / 2:
                 wave = np.sin(2 * np.pi * partial * frequency_hz * times_s)

@@ -178,6 +178,46 @@ def test_silence_around_the_music_is_no_part_of_the_warp(played):
     assert np.percentile(errors_s, 95) < 0.06
 
 
+@pytest.mark.parametrize("lead_s", [0.3, 0.73, 2.5])
+@pytest.mark.parametrize("slower", [1.0, 1.25])
+def test_a_score_that_begins_at_once_is_heard_when_the_recording_begins(lead_s, slower):
+    times = moved(Times(*piece(14.0, seed=4)), lambda t: t - 0.5)
+    played = moved(times, lambda t: slower * t + lead_s)
+    audio = features(sound(played.onsets_s, played.pitches, 14 * slower + 4))
+    errors_s = warp_score(times, audio).heard_at(times.onsets_s) - played.onsets_s
+    assert times.onsets_s[0] == 0
+    assert np.abs(errors_s[[0, 1, -2, -1]]).max() < 0.06
+
+
+@pytest.mark.parametrize(("written_s", "held_s"), [(2, 1), (2, 6), (0.3, 6), (8, 1)])
+def test_a_last_chord_may_ring_as_long_as_it_will(written_s, held_s):
+    times, slower = Times(*piece(25.0)), 1.1
+    chord, last_s = np.array([36, 48, 52, 55]), times.onsets_s.max() + 0.5
+    score = Times(
+        np.append(times.onsets_s, np.full(4, last_s)),
+        np.append(times.offsets_s, np.full(4, last_s + written_s)),
+        np.append(times.pitches, chord),
+    )
+    music = sound(slower * times.onsets_s, times.pitches, 36.0)
+    music += sound(np.full(4, slower * last_s), chord, 36.0, held_s=held_s, fading_per_s=0.7)
+    errors_s = warp_score(score, features(music)).heard_at(score.onsets_s) - slower * score.onsets_s
+    assert np.abs(errors_s[-5:]).max() < 0.04
+
+
+@pytest.mark.parametrize("slower", [0.8, 1.25])
+def test_a_thin_opening_before_full_chords_is_music(slower):
+    rng = np.random.default_rng(0)
+    melody_s, chords_s = np.arange(0, 10, 0.5), np.arange(10, 30, 0.5)
+    pitches = [rng.choice([60, 62, 64, 65, 67, 69, 72], 1) for _ in melody_s]
+    pitches += [rng.choice(np.arange(40, 80), 5, replace=False) for _ in chords_s]
+    onsets_s = np.append(melody_s, np.repeat(chords_s, 5))
+    score = Times(onsets_s, onsets_s + np.where(onsets_s < 10, 0.5, 1.0), np.concatenate(pitches))
+    played_s = slower * onsets_s + 1
+    audio = features(sound(played_s, score.pitches, 30 * slower + 4))
+    errors_s = warp_score(score, audio).heard_at(onsets_s) - played_s
+    assert np.abs(errors_s[: len(melody_s)]).max() < 0.045
+
+
 def test_time_runs_evenly_beyond_the_ends_of_a_warp(played):
     times, audio = played
     warp = warp_score(times, audio)

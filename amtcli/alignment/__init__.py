@@ -8,7 +8,7 @@ longer, a shift that nobody should correct in silence.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -42,6 +42,11 @@ _LEAST_PROMINENCE = 3.5
 _CLEAR_PROMINENCE = 8.0  # more than any wrong recording had
 # On MAPS: 0.47 and more for right recordings, at most 0.31 for wrong ones.
 _LEAST_SIMILARITY = 0.4
+# Before its first onset a score has silence, as a recording has; and its last chord rings on for
+# so long at least, whatever is written. Else the path, which must lead from corner to corner,
+# would pair their neighbours with the silence before and the sound that dies away.
+_LEAD_S, _RING_S = 1.0, 3.0
+_CHORD_S = 0.05
 # Of less, nothing can be told; it is taken as it stands.
 _SHORTEST_S = 10.0
 _FEWEST_NOTES = 16
@@ -120,7 +125,11 @@ def warp_score(score: Times, audio: Features) -> Warp:
     Raises MidiError for a score without notes, and AmtError where the two are not alike.
     """
     _refuse_empty(score)
-    warped = warp(score_features(score.onsets_s, score.offsets_s, score.pitches), audio)
+    onsets_s, offsets_s = score.onsets_s + _LEAD_S, score.offsets_s + _LEAD_S
+    ends = onsets_s > onsets_s.max() - _CHORD_S
+    offsets_s = np.where(ends, np.maximum(offsets_s, onsets_s + _RING_S), offsets_s)
+    warped = warp(score_features(onsets_s, offsets_s, score.pitches), audio)
+    warped = replace(warped, score_s=warped.score_s - _LEAD_S)
     if warped.similarity < _LEAST_SIMILARITY:
         raise AmtError(
             f"score and recording are not alike (by {max(warped.similarity, 0.0):.2f}, where "

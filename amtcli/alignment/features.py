@@ -90,7 +90,9 @@ def score_features(
         fading = np.exp2(-since_s / _DECAY_S)[: len(chroma) - first]
         for semitones, weight in _PARTIALS:
             chroma[first : first + len(fading), (pitch + semitones) % _N_CLASSES] += weight * fading
-    return Features(score_onsets(onsets_s, pitches), np.sqrt(chroma), duration_s)
+    onsets = score_onsets(onsets_s, pitches)
+    n_silent = max(round(duration_s * ONSETS_HZ) + 1 - len(onsets), 0)
+    return Features(np.pad(onsets, ((0, n_silent), (0, 0))), np.sqrt(chroma), duration_s)
 
 
 def score_onsets(onsets_s: NDArray[np.float64], pitches: NDArray[np.intp]) -> Array:

@@ -39,6 +39,8 @@ _ONSET_WEIGHT = 4.0
 # Onsets are measured by the mean size of what is within this time; a single one is larger.
 _LEVEL_S = 1.0
 _LEVEL_FACTOR = 4.0
+# Of a recording, what is below this share of its level is noise, or another sound than music.
+_QUIETEST = 0.1
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def warp(score: Features, audio: Features) -> Warp:
 
 def _rough_path(score: Features, audio: Features) -> NDArray[np.float64]:
     """Points of a path over the whole piece: (n, 2) seconds of score and recording."""
-    spans_s = [_sounding_s(side) for side in (score, audio)]
+    spans_s = [_sounding_s(score, 0.0), _sounding_s(audio, _QUIETEST)]
     area = float(np.prod([end_s - start_s for start_s, end_s in spans_s]))
     rate_hz = float(min(_ROUGH_HZ, np.sqrt(_MOST_ROUGH_CELLS / max(area, 1.0))))
     firsts = [int(start_s * rate_hz) for start_s, _ in spans_s]
@@ -230,10 +232,10 @@ def _fading(onsets: Array, rate_hz: float) -> Array:
     return faded
 
 
-def _sounding_s(side: Features) -> tuple[float, float]:
-    """When the first sound begins and the last one ends."""
+def _sounding_s(side: Features, quietest: float) -> tuple[float, float]:
+    """When the first sound begins and the last one ends; below a share of the level is none."""
     levels = side.chroma.sum(axis=1)
-    sounding = np.flatnonzero(levels > 0.2 * np.percentile(levels, 95))
+    sounding = np.flatnonzero(levels > quietest * np.percentile(levels, 95))
     if not len(sounding):
         return 0.0, side.duration_s
     return float(sounding[0]) / CHROMA_HZ, float(sounding[-1]) / CHROMA_HZ
