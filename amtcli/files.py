@@ -12,6 +12,7 @@ import re
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from amtcli.errors import AmtError
@@ -44,6 +45,22 @@ def exists(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Whether ``path`` is a folder; False for names that the system does not even take."""
     return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for such
+
+
+def all_files_below(folder: Path) -> Iterator[Path]:
+    """List the files of a folder and of those in it, in no order; links to folders lead nowhere.
+
+    Raises AmtError where a folder cannot be looked into: what is in it would be missed in silence.
+    """
+
+    def refuse(error: OSError) -> None:
+        where = os.fsdecode(error.filename)
+        raise AmtError(f"{where} cannot be looked into: {error.strerror or error}") from error
+
+    for top, _, names in os.walk(folder, onerror=refuse):
+        for name in names:
+            if os.path.isfile(os.path.join(top, name)):  # noqa: PTH113, PTH118 - as above
+                yield Path(top, name)
 
 
 def encoded(text: str) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,9 @@ class Refined:
         return sum(changes) / len(changes)
 
 
-def prepare(score_path: Path, audio_path: Path, name: str, *, warped: bool) -> Prepared:
+def prepare(
+    score_path: Path, audio: Path | BinaryIO | NDArray[Any], name: str, *, warped: bool
+) -> Prepared:
     """Read a score and find its notes in the recording, by warping it where that is wanted.
 
     Raises MidiError, AudioError, or AmtError where the two do not belong together.
@@ -70,7 +72,7 @@ def prepare(score_path: Path, audio_path: Path, name: str, *, warped: bool) -> P
     data = read_file(score_path)
     score = read_score(data, str(score_path))
     times = _times(score)
-    features = audio_features(audio_path)
+    features = audio_features(audio)
     placement = (warp_score if warped else align)(times, features)
     heard = _heard(score, placement, features.duration_s)
     return Prepared(name, data, score, placement, heard)

@@ -37,7 +37,7 @@ def kept_entries(path: Path, names: Collection[str]) -> list[Entry]:
     """
     if not path.exists():
         return []
-    written = {encoded(name).decode() for name in names}
+    written = {encoded(name).decode() for name in names} | set(names)  # JSON keeps what is no text
     try:
         text = path.read_text(encoding="utf-8")
         entries = _read_table(text) if _is_table(path) else json.loads(text)

@@ -64,6 +64,15 @@ def rewritten(reading: VelocityReading) -> Performance:
     return replace(score, notes=notes)
 
 
+def check_transcriber(config: ModelConfig) -> None:
+    """Raise ModelError for a model that finds no notes itself, as its decoder says."""
+    if config.decoder.get("kind") == _VELOCITY_DECODER:
+        raise ModelError(
+            f"{config.model_id} reads the velocities of a given score and finds no notes itself: "
+            "use it with amt refine-velocity"
+        )
+
+
 def check_velocity_model(config: ModelConfig) -> None:
     """Raise ModelError for a model that reads no velocities, as its decoder says."""
     kind = config.decoder.get("kind")

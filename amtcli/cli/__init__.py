@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from amtcli import __version__
 from amtcli.cli import doctor, evaluate, models, pack, refine_velocity, train, transcribe
-from amtcli.cli.streams import abandon_stdout, prepare_streams, say
+from amtcli.cli.streams import abandon_stdout, prepare_streams, printable, say
 from amtcli.errors import AmtError, UsageError
 
 _IS_EMPTY = "amtcli.is_empty"
@@ -43,6 +43,12 @@ class _Commands(TyperGroup):
         except BrokenPipeError as error:
             abandon_stdout()
             raise typer.Exit(_READER_GONE) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            # A folder that may not be entered, a name that is too long: the user's to mend.
+            say(f"amt: error: {printable(os.fsdecode(error.filename))}: {error.strerror}", "red")
+            raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             say("amt: interrupted")
             raise typer.Exit(_INTERRUPTED) from error

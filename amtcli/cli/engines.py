@@ -53,11 +53,13 @@ def open_engine(choice: EngineChoice, screen: Screen) -> tuple[Engine | Refining
     The slow imports happen here.
     """
     screen.status("loading model")
-    from amtcli.catalog import resolve
+    from amtcli.catalog import locate, resolve
     from amtcli.engine import Engine, EngineOptions
-    from amtcli.model_folder import load_model
+    from amtcli.model_folder import load_model, read_config
+    from amtcli.velocity_reading import check_transcriber
 
     name = choice.model or _default_model(screen)
+    check_transcriber(read_config(locate(name)))
     folder = resolve(name, offline=choice.offline, on_progress=screen.download)
     screen.status("loading model")
     model = load_model(folder)

@@ -22,6 +22,7 @@ from amtcli.cli.options import (
     Offline,
     Quiet,
     check_device,
+    given,
     parse_batch_size,
 )
 from amtcli.cli.progress import NORMAL, QUIET, Screen
@@ -41,6 +42,7 @@ from amtcli.cli.streams import say
 from amtcli.errors import UsageError
 
 _WHAT, _HOW = "What is compared", "Conventions"
+_ALSO_COMPARED = {"compare", "json", "quiet"}
 
 
 class Missing(str, Enum):
@@ -74,6 +76,7 @@ class VelocityScale(str, Enum):
 
 
 def evaluate(
+    ctx: typer.Context,
     reference: Annotated[
         Path | None,
         typer.Argument(
@@ -319,6 +322,9 @@ def evaluate(
             raise UsageError("--compare takes two results and nothing else to score")
         if fail_under or replace(outputs, json=None) != Outputs():
             raise UsageError("--compare writes nothing but --json, and fails under no score")
+        if others := given(ctx) - _ALSO_COMPARED:
+            flag = min(others).replace("_", "-")
+            raise UsageError(f"--compare takes two results as they are, and no --{flag}")
         check_outputs(outputs)
         refuse_overwriting(outputs, compare)
         compare_files(*compare, outputs)

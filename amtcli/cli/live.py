@@ -53,6 +53,8 @@ def check_flags(given: set[str], *, live: bool) -> None:
         name = min(meaningless)
         flag = f"--{_FLAGS.get(name, name.replace('_', '-'))}"
         raise UsageError(f"{flag} goes with no --live" if live else f"{flag} needs --live")
+    if "raw_format" in given and "raw_rate" not in given:
+        raise UsageError("--raw-format needs --raw-rate: without it, standard input is wav")
 
 
 def transcribe_live(options: LiveOptions) -> None:

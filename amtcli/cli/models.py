@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -192,7 +193,7 @@ def show(model: _NameOrFolder, as_json: _AsJson = False) -> None:
     tables = {"folder": str(folder), **_tables(read_config(folder))}
     tables["facts"] = dataclasses.asdict(model_facts(folder))
     if as_json:
-        typer.echo(json.dumps(tables, indent=2))
+        typer.echo(json.dumps(_finite(tables), indent=2, allow_nan=False))
         return
     for name, value in _flat(tables):
         if value is not None:
@@ -224,3 +225,12 @@ def _flat(tables: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
         else:
             lines.append((name, value))
     return lines
+
+
+def _finite(value: Any) -> Any:
+    """Put what JSON has no numbers for, such as an unlimited range, into words."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -89,3 +89,9 @@ def parse_batch_size(text: str) -> int | None:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
         raise UsageError(f"--batch-size takes auto or a number from 1, not {text}")
     return int(text)
+
+
+def given(ctx: typer.Context) -> set[str]:
+    """Return the names of the parameters that the user wrote."""
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+    return {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
@@ -87,10 +88,11 @@ def make_job(score: Path, audio: Path, destination: Destination) -> Job:
         raise UsageError(f"{score} is no score: SCORE comes first, AUDIO second")
     if score.is_dir() != audio.is_dir():
         raise UsageError(f"{score} and {audio}: give two files or two folders")
-    pairs = _pair_folders(score, audio) if score.is_dir() else {score: audio}
+    out = _out(score, destination.out)
+    pairs = _pair_folders(score, audio, out) if score.is_dir() else {score: audio}
     found = tuple(_found(path, partner, score) for path, partner in pairs.items())
     options = OutputOptions(
-        out=_out(score, destination.out),
+        out=out,
         formats=("mid",),
         mirror=True,
         existing=destination.existing,
@@ -102,14 +104,17 @@ def make_job(score: Path, audio: Path, destination: Destination) -> Job:
     return Job(plan, audio_of, score if score.is_dir() else score.parent)
 
 
-def _pair_folders(scores: Path, recordings: Path) -> dict[Path, Path | None]:
+def _pair_folders(scores: Path, recordings: Path, out: str) -> dict[Path, Path | None]:
+    """Pair the scores of a folder with recordings; results of a former run are no scores."""
     from amtcli.audio import AUDIO_SUFFIXES
     from amtcli.evaluation.pairing import find_files, pair_names
 
+    results = os.path.realpath(out)
     found = {
         name: path
         for name, path in find_files(scores, MIDI_SUFFIXES).items()
         if not name.endswith(REFINED_SUFFIX)
+        and not Path(os.path.realpath(path)).is_relative_to(results)
     }
     if not found:
         raise NoInputError(f"{scores} holds no scores ({', '.join(sorted(MIDI_SUFFIXES))})")
@@ -132,6 +137,8 @@ def _out(score: Path, out: str | None) -> str:
     if score.is_dir():
         if out is None:
             raise UsageError("name a folder for the results with -o")
+        if out in ("-", "/dev/stdout"):
+            raise UsageError(f"-o {out} takes the result of one score: name a folder")
         if os.path.realpath(out) == os.path.realpath(score):
             raise UsageError(f"-o {out}: the scores would be overwritten; name another folder")
         return os.path.join(out, "")  # noqa: PTH118 - the separator says that it is a folder
@@ -223,28 +230,36 @@ class Refining:
 
         by_key = {planned.key: planned for planned in self._job.plan.recordings}
         todo = self._job.plan.with_action(Action.TRANSCRIBE)
-        readings = reader.read_velocities(self._scored(todo), self._screen.advance)
-        with closing(readings):  # at once on Ctrl-C, so that its threads end before we do
-            for reading in readings:
-                self._settle_unprepared()
-                self._settle(by_key[reading.scored.recording.key], reading)
+        with tempfile.TemporaryDirectory() as folder:
+            scored = self._scored(todo, Path(folder))
+            readings = reader.read_velocities(scored, self._screen.advance)
+            with closing(readings):  # at once on Ctrl-C, so that its threads end before we do
+                for reading in readings:
+                    self._settle_unprepared()
+                    self._settle(by_key[reading.scored.recording.key], reading)
         self._settle_unprepared()
 
-    def _scored(self, todo: tuple[PlannedRecording, ...]) -> Iterator[ScoredRecording]:
+    def _scored(
+        self, todo: tuple[PlannedRecording, ...], folder: Path
+    ) -> Iterator[ScoredRecording]:
+        from amtcli.keeping import kept
         from amtcli.reading import Recording
         from amtcli.refinement import prepare
         from amtcli.velocity_reading import ScoredRecording
 
         for planned in todo:
             assert planned.source is not None
-            audio = self._job.audio_of[planned.source]
+            # It is heard twice: to find the notes, and to read their velocities.
+            recording = kept(Recording(planned.key, self._job.audio_of[planned.source]), folder)
             try:
-                prepared = prepare(planned.source, audio, planned.key, warped=self._warped)
+                prepared = prepare(
+                    planned.source, recording.source, planned.key, warped=self._warped
+                )
             except AmtError as error:
                 self._unprepared.append((planned, str(error)))
                 continue
             self._prepared[planned.key] = prepared
-            yield ScoredRecording(Recording(planned.key, audio), prepared.heard)
+            yield ScoredRecording(recording, prepared.heard)
 
     def _settle_unprepared(self) -> None:
         while self._unprepared:

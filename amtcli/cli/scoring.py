@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from amtcli.cli.engines import EngineChoice, Producer, open_engine, open_reader
 from amtcli.cli.progress import Screen
 from amtcli.cli.result_files import check_files, check_folder
-from amtcli.cli.streams import is_terminal, write_stdout
+from amtcli.cli.streams import check_stdout, is_terminal, write_stdout
 from amtcli.errors import AmtError, NoInputError, UsageError
 from amtcli.files import exists, is_folder
 
@@ -61,6 +61,8 @@ def check_outputs(outputs: Outputs) -> None:
     """Refuse, before any work, what could not be written after it."""
     if outputs.json == "-" and outputs.plain:
         raise UsageError("--json - and --plain both want standard output: give --json a file")
+    if outputs.json == "-" or outputs.plain:
+        check_stdout()
     if outputs.plot is not None and importlib.util.find_spec("matplotlib") is None:
         raise UsageError("--plot needs matplotlib: pip install 'amtcli[plot]'")
     check_files(outputs.files)
@@ -342,6 +344,8 @@ def _print(table: RenderableType) -> None:
 
     from amtcli.files import encoded
 
+    if sys.stdout is None:  # closed: the files are what is wanted
+        return
     person, text = is_terminal(sys.stdout), io.StringIO()
     width = None if person else _PIPE_WIDTH
     Console(file=text, force_terminal=person, width=width, highlight=False).print(table)

@@ -24,6 +24,7 @@ from amtcli.cli.options import (
     Offline,
     Quiet,
     check_device,
+    given,
     parse_batch_size,
 )
 from amtcli.cli.progress import QUIET, Screen
@@ -335,10 +336,9 @@ def carry_out(
 
 
 def _is_live(ctx: typer.Context) -> bool:
-    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
-    given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
-    check_flags(given, live="live" in given)
-    return "live" in given
+    names = given(ctx)
+    check_flags(names, live="live" in names)
+    return "live" in names
 
 
 def _check_report(report: str | None) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from amtcli.audio import AUDIO_SUFFIXES
 from amtcli.datasets.labels import Labels
 from amtcli.datasets.pack import Split
+from amtcli.files import all_files_below
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,16 @@ class DataSet:
 
 
 def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """List the files below ``folder`` with one of ``suffixes``, in order; hidden ones left out."""
+    """List the files below ``folder`` with one of ``suffixes``, in order; hidden ones left out.
+
+    Raises AmtError where a folder cannot be looked into.
+    """
     wanted = frozenset(suffixes)
     return sorted(
         path
-        for path in folder.rglob("*")
+        for path in all_files_below(folder)
         if path.suffix.lower() in wanted
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
     )
 
 

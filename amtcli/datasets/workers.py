@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from amtcli.errors import AmtError
 
+MOST_PROCESSES = 61  # Windows waits for no more at once
+
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -34,7 +36,7 @@ def map_unordered(
         return
     others = multiprocessing.active_children()
     pool = ProcessPoolExecutor(
-        min(n_jobs, len(items)),
+        min(n_jobs, len(items), MOST_PROCESSES),
         # Forking a process that has threads, as libraries start them, may block for ever.
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_follow_parent,

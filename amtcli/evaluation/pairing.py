@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amtcli.errors import NoInputError, UsageError
-from amtcli.files import exists
+from amtcli.files import all_files_below, exists
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,17 @@ def find_files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
 
     Raises
     ------
+    AmtError
+        A folder cannot be looked into.
     UsageError
         Two files differ in their suffix only, so that a name would mean both.
     """
     wanted = frozenset(suffixes)
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(all_files_below(folder)):
         relative = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in relative.parts)
-        if hidden or path.suffix.lower() not in wanted or not path.is_file():
+        if hidden or path.suffix.lower() not in wanted:
             continue
         name = relative.with_suffix("").as_posix()
         if name in found:

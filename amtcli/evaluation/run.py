@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from amtcli.datasets.workers import MOST_PROCESSES
 from amtcli.errors import AmtError
 from amtcli.evaluation.conventions import Conventions
 from amtcli.evaluation.matching import match_notes, onset_rule
@@ -77,7 +78,7 @@ def score_all(
         A worker process was killed, most likely for want of memory.
     """
     score = partial(score_task, conventions=conventions, wanted=wanted)
-    n_jobs = min(n_jobs, len(tasks))
+    n_jobs = min(n_jobs, len(tasks), MOST_PROCESSES)
     if n_jobs <= 1:
         yield from map(score, tasks)
         return
@@ -125,7 +126,11 @@ def score_task(task: Task, conventions: Conventions, wanted: Wanted) -> PieceRes
             piece = score_piece(reference.performance, Performance(), conventions)
         except AmtError:  # it is the reference's own
             return result(FAILED, None, {}, problem=problem)
-    mistakes = _extras(task.name, reference, estimate, piece, conventions, wanted)
+    mistakes: tuple[Mistake, ...] = ()
+    try:
+        mistakes = _extras(task.name, reference, estimate, piece, conventions, wanted)
+    except AmtError as error:  # a plot that cannot be written takes no score away
+        status, problem = FAILED, str(error)
     odd_notes, notices = _odd_notes(reference, estimate)
     return result(status, piece, odd_notes, notices, problem, mistakes)
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from amtcli.errors import UsageError
+from amtcli.errors import TrainingError, UsageError
 from amtcli.files import write_atomically
 
 LOG_FILE = "log.jsonl"
@@ -33,8 +33,11 @@ class RunLog:
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """Write one line; numbers also go to the curves, as ``kind``/name."""
         line = json.dumps({"kind": kind, "step": step, **values}, ensure_ascii=False)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise TrainingError(f"{self._path} cannot be written: {error.strerror}") from error
         numbers = {
             f"{kind}/{name}": value
             for name, value in values.items()
