@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -112,6 +113,16 @@ def test_known_error_is_one_line_and_its_exit_code(monkeypatch):
     assert amt("transcribe", "nothing.wav").exit_code == 4
 
 
+def test_a_path_that_the_system_refuses_is_one_line(monkeypatch):
+    result = fail_with(monkeypatch, PermissionError(13, "Permission denied", "/locked/in"))
+    assert result.exit_code == 1
+    assert result.stderr == "amt: error: /locked/in: Permission denied\n"
+    monkeypatch.undo()
+    result = amt("evaluate", "a", "b", "--json", "x" * 300)
+    assert result.exit_code == 1
+    assert result.stderr.endswith("xxx: File name too long\n")
+
+
 def test_interruption_is_130(monkeypatch):
     result = fail_with(monkeypatch, KeyboardInterrupt())
     assert result.exit_code == 130
@@ -174,6 +185,18 @@ def test_closed_streams_that_are_needed_are_an_error():
     result = run(["sh", "-c", from_stdin])
     assert result.returncode == 2
     assert result.stderr == b"amt: error: standard input is closed\n"
+
+
+@posix
+def test_closed_standard_output_takes_no_result_away():
+    for name in ("a.tsv", "b.tsv"):
+        Path(name).write_text("onset\toffset\tnote\tvelocity\n0\t1\t60\t64\n")
+    command = " ".join(map(repr, stub_command("evaluate", "a.tsv", "b.tsv", "--json", "r.json")))
+    assert run(["sh", "-c", command + " >&-"]).returncode == 0
+    assert json.loads(Path("r.json").read_text())["per_file"][0]["onset_f1"] == 1
+    result = run(["sh", "-c", command.replace("r.json", "-") + " >&-"])
+    assert result.returncode == 2
+    assert result.stderr.startswith(b"amt: error: standard output is closed")
 
 
 @posix

@@ -182,6 +182,19 @@ def test_plots_are_drawn_for_each_piece(folders, tmp_path):
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["p0.pdf", "p0.png"]
 
 
+def test_a_plot_that_cannot_be_written_takes_no_score_away(folders, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise AmtError("p0.png cannot be written: No space left on device")
+
+    monkeypatch.setattr("amtcli.evaluation.plots.plot_piece", refuse)
+    plots = ["--plot", tmp_path / "plots"]
+    files = folders[0] / "p0.tsv", folders[1] / "p0.mid"
+    document, said = scored(*files, *plots, exit_code=1)
+    assert "p0.png cannot be written" in said
+    (row,) = document["per_file"]
+    assert row["onset_f1"] == scored(*files)[0]["per_file"][0]["onset_f1"] > 0.5
+
+
 def test_a_name_with_signs_of_formulas_is_drawn_as_it_is(folders, tmp_path):
     pytest.importorskip("matplotlib")
     reference = (folders[0] / "p0.tsv").rename(folders[0] / "A$_$B.tsv")
@@ -214,6 +227,9 @@ def test_comparing_two_results(folders, tmp_path):
         run(folders[0], "--compare", before, after)
     for words in (["--csv", "a.csv"], ["--plain"], ["--fail-under", "onset_f1=0.9"]):
         with pytest.raises(UsageError, match="--compare writes nothing but --json"):
+            run("--compare", before, after, *words)
+    for words in (["--onset-tolerance", "0.1"], ["--model", "swift"], ["--missing", "ignore"]):
+        with pytest.raises(UsageError, match=f"--compare takes two .* no {words[0]}"):
             run("--compare", before, after, *words)
     whole = after.read_bytes()
     with pytest.raises(UsageError, match="this is to be read and would be overwritten"):

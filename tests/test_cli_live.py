@@ -157,6 +157,7 @@ def test_a_model_that_hears_whole_windows_is_refused_before_it_is_pulled():
         (("-", "--live", "--format", "json"), "--format goes with no --live"),
         (("-", "--raw-rate", "16000"), "--raw-rate needs --live"),
         (("--microphone",), "--microphone needs --live"),
+        (("-", "--live", "--raw-format", "float32"), "--raw-format needs --raw-rate"),
         (("-", "--live", "--microphone"), "--microphone takes no INPUT"),
         (("--live", "--microphone", "--raw-rate", "8000"), "--microphone takes no INPUT and no"),
         ((), "name an INPUT"),

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import subprocess
 import sys
@@ -121,6 +122,14 @@ def test_show_as_json_is_the_configuration():
     }
     lines = run("show", "transkun-v2").stdout.splitlines()
     assert ["weights.sources.2.requirement", "transkun==2.0.1"] in [x.split() for x in lines]
+
+
+def test_show_as_json_has_words_for_what_json_has_no_numbers_for(data, monkeypatch):
+    settings = {"front_end": {"dynamic_range_db": math.inf, "mels": [1.5, -math.inf]}}
+    monkeypatch.setattr("amtcli.cli.models._tables", lambda config: settings)
+    text = run("show", "mine", "--json").stdout
+    shown = json.loads(text, parse_constant=pytest.fail)
+    assert shown["front_end"] == {"dynamic_range_db": "inf", "mels": [1.5, "-inf"]}
 
 
 def test_show_tells_the_latency_of_a_model_that_can_run_live(data):

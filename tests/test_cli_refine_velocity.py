@@ -1,5 +1,8 @@
 import csv
 import json
+import os
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +143,36 @@ def test_folders_are_paired_by_name_and_one_failure_does_not_stop_the_rest(reade
     assert lines[-1] == f"6 scores: 2 refined, 4 failed; {2 * len(NOTES)} notes"
 
 
+def test_results_among_the_scores_are_no_scores(reader):
+    put("s/a.mid", "w/a.wav")
+    for words in ([], ["--overwrite"]):
+        assert amt("s", "w", "-o", "s/out", *words).exit_code == 0
+    assert [path.name for path in Path("s/out").iterdir()] == ["a.mid"]
+    assert len(reader.asked) == 2
+
+
+def test_a_recording_from_a_pipe_is_heard_twice(reader):
+    put("a.mid", "a.wav")
+    os.mkfifo("pipe")
+    data = Path("a.wav").read_bytes()
+    feeder = threading.Thread(target=Path("pipe").write_bytes, args=(data,))
+    feeder.start()
+    heard = []
+    read_velocities = reader.read_velocities
+
+    def read(scored, on_progress=None, /):
+        for reading in read_velocities(scored):
+            heard.append(reading.scored.recording.source.read_bytes())
+            yield reading
+
+    reader.read_velocities = read
+    result = amt("a.mid", "pipe")
+    feeder.join()
+    assert result.exit_code == 0, result.stderr
+    assert velocities("a.refined.mid") == EXPECTED
+    assert heard == [data]
+
+
 def test_outputs_that_exist_are_refused_skipped_or_replaced(reader):
     put("s/a.mid", "w/a.wav")
     put("s/cut.mid", "w/cut.wav")
@@ -163,6 +196,10 @@ def test_outputs_that_exist_are_refused_skipped_or_replaced(reader):
 def test_what_is_skipped_stays_in_the_report(reader, report):
     put("s/a.mid", "w/a.wav")
     put("s/b.mid", "w/b.wav")
+    if sys.platform == "linux":  # which takes names that are no text
+        name = os.fsdecode(b"a\xff")
+        put(f"s/{name}.mid")
+        Path(f"w/{name}.wav").write_bytes(Path("w/a.wav").read_bytes())
     assert amt("s", "w", "-o", "out", "--report", report).exit_code == 0
     whole = Path(report).read_text()
     assert whole.count("velocity_after") >= 1
@@ -278,6 +315,7 @@ def test_wrong_options_stop_before_any_work(reader, words, message):
         (["w", "w", "-o", "out"], 4, "w holds no scores"),
         (["s", "w"], 2, "name a folder for the results with -o"),
         (["s", "w", "-o", "s"], 2, "the scores would be overwritten"),
+        (["s", "w", "-o", "-"], 2, "-o - takes the result of one score"),
         (["s", "none", "-o", "out"], 4, "none does not exist"),
         (["s", "empty", "-o", "out"], 4, "no recording in empty has the name of a score"),
     ],

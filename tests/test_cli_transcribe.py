@@ -396,3 +396,14 @@ def test_a_refined_transcription_names_both_models_and_keeps_all_but_velocities(
     assert before["notes"] == after["notes"]
     assert len(before["notes"]) > 100
     assert velocities[0] != velocities[1]
+
+
+def test_a_model_that_finds_no_notes_is_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", audio(8000), 16000)
+    Path("r.jsonl").write_text("kept")
+    words = ["transcribe", "a.wav", "--model", "velocity-swift", "--report", "r.jsonl"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 3
+    assert "finds no notes itself: use it with amt refine-velocity" in result.stderr
+    assert Path("r.jsonl").read_text() == "kept"

@@ -13,7 +13,7 @@ import pytest
 
 from amtcli import files
 from amtcli.errors import AmtError
-from amtcli.files import remove_stale_temporaries, write_atomically
+from amtcli.files import all_files_below, remove_stale_temporaries, write_atomically
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and limits")
 MEBIBYTE = bytes(1 << 20)
@@ -235,3 +235,22 @@ def test_whose_temporary_files_are_stale(tmp_path, monkeypatch):
     remove_stale_temporaries(path)
     assert names(tmp_path) == sorted(file.name for file in (fresh, own, foreign))
     remove_stale_temporaries(tmp_path / "missing" / "song.mid")
+
+
+def test_a_folder_that_cannot_be_looked_into_is_no_empty_one(tmp_path, monkeypatch):
+    for name in ("a", "b/c", "locked/d"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in all_files_below(tmp_path)) == [
+        "a", "b/c", "locked/d"
+    ]  # fmt: skip
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(AmtError, match="locked cannot be looked into: Permission denied"):
+        list(all_files_below(tmp_path))

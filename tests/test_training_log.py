@@ -5,7 +5,7 @@ import sys
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from amtcli.errors import UsageError
+from amtcli.errors import TrainingError, UsageError
 from amtcli.training.log import LOG_FILE, TENSORBOARD_FOLDER, RunLog, read_log
 
 
@@ -22,6 +22,15 @@ def test_lines_and_curves_hold_what_was_written(tmp_path):
     assert curves.Tags()["scalars"] == ["train/loss", "validation/onset_f1"]
     (point,) = curves.Scalars("validation/onset_f1")
     assert (point.step, point.value) == (20, 0.75)
+
+
+def test_a_log_that_cannot_be_written_is_an_error_of_one_line(tmp_path):
+    (tmp_path / "run").mkdir()
+    with RunLog(tmp_path / "run", 0, 0, None) as log:
+        (tmp_path / "run" / LOG_FILE).unlink()
+        (tmp_path / "run" / LOG_FILE).mkdir()
+        with pytest.raises(TrainingError, match=r"log\.jsonl cannot be written: Is a directory"):
+            log.write("train", 10, {"loss": 0.5})
 
 
 def test_what_came_after_the_state_is_dropped(tmp_path):
