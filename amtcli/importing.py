@@ -74,10 +74,11 @@ def import_checkpoint(
     name = name or key.replace("_", "-")
     _check_name(name)
     options = _all_options(origin, options or {})
-    tensors = {n: _as_float32(x) for n, x in origin.convert(found, path).items()}
+    found = {n: _as_float32(x) for n, x in found.items()}
     try:
+        tensors = {n: _as_float32(x) for n, x in origin.convert(found, path).items()}
         settings = origin.describe(tensors, saved, options)
-    except (IndexError, ValueError) as error:
+    except (IndexError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(f"{path} is {origin.title}, but of impossible sizes: {error}") from error
     checkpoint = _Checkpoint(path.name, path.stat().st_size, sha256_of(path), origin, options)
     config = _config(name, checkpoint, settings)

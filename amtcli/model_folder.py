@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from amtcli.errors import ModelError
 from amtcli.files import write_atomically
 from amtcli.sources import Source
-from amtcli.tables import check_keys, from_table, read_toml, registered
+from amtcli.tables import built, check_clocks, check_keys, from_table, read_toml, registered
 from amtcli.windows import WindowConfig, WindowSpec
 
 if TYPE_CHECKING:
@@ -284,6 +284,21 @@ def _read_weights(table: dict[str, Any], path: Path) -> StoredWeights | Publishe
     return from_table(StoredWeights, table, "weights", path)
 
 
+def check_decoder(decoder: dict[str, Any], window: WindowConfig, path: Path) -> None:
+    """Raise ModelError for a ``[decoder]`` that there is not, or that ``[window]`` does not fit."""
+    from amtcli.decoders import DECODERS
+    from amtcli.decoders.score_velocities import ScoreVelocityDecoder, score_notes
+    from amtcli.notes import Performance
+
+    config, decoder_class = registered(DECODERS, decoder, "decoder", path)
+    score = (score_notes(Performance()),) if decoder_class is ScoreVelocityDecoder else ()
+    for fast in (False, True):
+        try:
+            decoder_class(config, window.spec(fast=fast), *score)
+        except ValueError as error:
+            raise ModelError(f"{path}: [window] does not fit [decoder]: {error}") from error
+
+
 def _decoder_parts(config: ModelConfig, path: Path) -> tuple[Any, Any]:
     from amtcli.decoders import DECODERS
 
@@ -318,12 +333,14 @@ def _build(config: ModelConfig, folder: Path, network_device: str) -> Model:
     from amtcli.networks import ARCHITECTURES
 
     path = folder / CONFIG_FILE
-    _decoder_parts(config, path)  # refused now, not after the first window has been computed
+    # Refused now, not after the first window has been computed.
+    check_decoder(config.decoder, config.window, path)
+    check_clocks({"front_end": config.front_end, "decoder": config.decoder}, path)
     front_end_config, front_end = registered(FRONT_ENDS, config.front_end, "front_end", path)
     network_config, network = registered(ARCHITECTURES, config.network, "network", path)
     with torch.device(network_device):
-        built = network(network_config)
-    return Model(config, folder, front_end(front_end_config), built)
+        listening = built(network, network_config, "network", path)
+    return Model(config, folder, built(front_end, front_end_config, "front_end", path), listening)
 
 
 def _modules(model: Model) -> dict[str, nn.Module]:

@@ -8,7 +8,7 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ else:
     import tomli as tomllib
 
 Config = TypeVar("Config")
+Built = TypeVar("Built")
 
 _TYPE_NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -51,8 +52,25 @@ def from_table(config_class: type[Config], table: dict[str, Any], name: str, pat
     values = {key: _value(hints[key], table[key], _Place(path, name, key)) for key in fields}
     try:
         return config_class(**values)
-    except (ValueError, ModelError) as error:
+    except (ValueError, LookupError, ArithmeticError, ModelError) as error:
         raise ModelError(f"{path}: [{name}]: {error}") from error
+
+
+def built(make: Callable[[Any], Built], config: Any, name: str, path: Path) -> Built:
+    """Build what a configuration describes. Raises ModelError where it is none that can be."""
+    try:
+        return make(config)
+    except (ValueError, LookupError, ArithmeticError, RuntimeError) as error:
+        raise ModelError(f"{path}: [{name}] describes nothing that works: {error}") from error
+
+
+def check_clocks(tables: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Raise ModelError where tables, by name, disagree about the sample rate or the hop."""
+    for key in ("sample_rate_hz", "hop_samples"):
+        told = {name: table[key] for name, table in tables.items() if key in table}
+        if len(set(told.values())) > 1:
+            words = " and ".join(f"{value} in [{name}]" for name, value in told.items())
+            raise ModelError(f"{path}: {key} is {words}: let them agree")
 
 
 def registered(

@@ -14,6 +14,7 @@ from amtcli.decoders.score_velocities import (
     score_notes,
 )
 from amtcli.errors import ModelError
+from amtcli.networks.velocity.score import score_rolls
 from amtcli.notes import Note, PedalSpan, Performance
 from amtcli.windows import WindowSpec
 
@@ -141,3 +142,16 @@ def test_notes_of_a_performance_know_the_pedal_and_their_window():
 def test_a_negative_reach_is_refused():
     with pytest.raises(ValueError, match="reach_frames"):
         replace(CONFIG, reach_frames=-1)
+
+
+def test_onsets_between_two_frames_are_read_where_the_network_was_told_of_them():
+    config = ScoreVelocitiesConfig(16000, 400, "onset", 0)
+    window = WindowSpec(length_samples=2_560_000, hop_samples=1_920_000, padding_samples=320_000)
+    onsets_s = 0.0375 * np.arange(1, 1700)  # 1/32 at 200 per minute: every second one is a tie
+    notes = scored(*((onset_s, 21 + k % 88, 64) for k, onset_s in enumerate(onsets_s.tolist())))
+    start_s = window.start_samples(0) / 16000
+    told = score_rolls(notes.within(start_s, 160.0), 6401, 0.025)["onset"]
+    decoder = ScoreVelocityDecoder(config, window, notes)
+    decoder.feed(0.5 * told.astype(np.float32))
+    decoder.close()
+    assert (decoder.velocities == 64).all()

@@ -17,7 +17,7 @@ LAYERS = (
     ("engine", "live", "live_networks", "evaluation", "importing", "model_facts"),
     ("catalog", "model_folder", "checkpoints", "sources"),
     ("datasets",),
-    ("alignment", "velocity_mapping"),
+    ("alignment", "velocity_mapping", "keeping"),
     ("reading", "devices", "formats", "note_tables", "files", "claims", "audio"),
     ("midi", "midi_reading"),
     ("networks", "front_ends", "decoders"),

@@ -52,6 +52,12 @@ def network(config=SMALL):
     return built.eval()
 
 
+@pytest.mark.parametrize("wider", [{"mix_channels": 4}, {"stem_channels": (4, 8)}])
+def test_what_lies_in_rows_cannot_grow(wider):
+    assert network().can_grow_from(network())
+    assert not Swift(replace(SMALL, **wider)).can_grow_from(network())
+
+
 def test_a_larger_network_says_the_same_as_the_one_it_grew_from():
     small = network()
     more = replace(

@@ -163,3 +163,9 @@ def test_it_learns_a_velocity_that_neither_sound_nor_key_tells_apart_but_the_sco
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.4 * float((wanted[begins] - wanted[begins].median()).abs().mean())
+
+
+def test_without_a_score_nothing_is_built_that_does_not_learn():
+    deaf = network(replace(SMALL, score_informed=False)).train()
+    deaf(features(60, batch=2), score(60, batch=2)).square().mean().backward()
+    assert all(p.grad is not None for p in deaf.parameters())

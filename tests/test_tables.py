@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from amtcli.errors import ModelError
-from amtcli.tables import from_table, read_toml, registered
+from amtcli.tables import built, check_clocks, from_table, read_toml, registered
 
 PATH = Path("here/model.toml")
 
@@ -141,3 +141,18 @@ def test_what_is_registered_comes_with_its_configuration():
         Inner(3),
         list,
     )
+
+
+def test_what_cannot_be_built_is_an_error_of_one_line():
+    assert built(float, "2", "network", Path("model.toml")) == 2.0
+    for make in (int, {}.__getitem__, lambda text: 1 / 0):
+        with pytest.raises(ModelError, match=r"model\.toml: \[network\] describes nothing that"):
+            built(make, "x", "network", Path("model.toml"))
+
+
+def test_tables_that_disagree_about_time_are_refused():
+    tables = {"front_end": {"hop_samples": 320, "sample_rate_hz": 16000}, "decoder": {}}
+    check_clocks({**tables, "objective": {"hop_samples": 320}}, Path("r.toml"))
+    message = r"r\.toml: hop_samples is 320 in \[front_end\] and 160 in \[decoder\]"
+    with pytest.raises(ModelError, match=message):
+        check_clocks({**tables, "decoder": {"hop_samples": 160}}, Path("r.toml"))

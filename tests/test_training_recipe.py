@@ -4,6 +4,7 @@ import pytest
 import toy_training as toy
 
 from amtcli.errors import ModelError, UsageError
+from amtcli.training.components import build_components
 from amtcli.training.recipe import (
     CosineQuartersSchedule,
     apply_overrides,
@@ -108,6 +109,17 @@ def test_more_steps_are_no_difference_where_the_schedule_does_not_span_them(tmp_
     one = recipe_toml(toy.write_recipe(tmp_path, text=base)).decode()
     more = recipe_toml(toy.write_recipe(tmp_path, "training.steps=13", text=base)).decode()
     assert differences(one, more) == []
+
+
+def test_tables_that_do_not_go_together_are_refused_before_any_step():
+    path = find_recipe("two-core")
+    with pytest.raises(ModelError, match=r"hop_samples is 320 in \[front_end\] and 400 in \[dec"):
+        build_components(read_recipe(path, ["front_end.hop_samples=320"]))
+    hops = [f"{table}.hop_samples=320" for table in ("front_end", "decoder", "objective")]
+    with pytest.raises(ModelError, match=r"\[window\] does not fit \[decoder\]: hop and padding"):
+        build_components(read_recipe(path, hops))
+    with pytest.raises(ModelError, match=r"\[front_end\]: index"):
+        build_components(read_recipe(path, ["front_end.n_semitones=0"]))
 
 
 def test_a_recipe_that_is_not_there_is_refused_with_those_that_ship(tmp_path):

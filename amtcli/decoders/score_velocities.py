@@ -180,8 +180,11 @@ class ScoreVelocityDecoder:
         places = np.flatnonzero(chosen)
         heard = places[self._is_key[places]]
         if self._last is not None and len(heard):
-            start_samples = self._window.start_samples(self._n_windows - 1)
-            positions = (self._onset_samples[heard] - start_samples) / self._config.hop_samples
+            # Reckoned as `score_rolls` does: an onset between two frames is in the same one.
+            rate_hz = self._config.sample_rate_hz
+            start_s = self._window.start_samples(self._n_windows - 1) / rate_hz
+            frame_s = self._config.hop_samples / rate_hz
+            positions = (self._notes.onset_s[heard] - start_s) / frame_s
             keys = self._notes.key[heard]
             self.velocities[heard] = read_velocities(self._last, positions, keys, self._config)
         return [self._note(place) for place in places.tolist()]

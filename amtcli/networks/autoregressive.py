@@ -165,6 +165,11 @@ class Autoregressive(Network):
         """How many frames after its own must be heard before a frame is decided."""
         return self.acoustic.lookahead_frames
 
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Nothing but float32 (see `prepare`)."""
+        return ("float32",)
+
     def prepare(self, precision: str) -> None:
         """Do nothing: it stays in float32, since a state that rounding tips is fed back."""
 

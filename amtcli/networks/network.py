@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
 
 class Network(nn.Module, ABC):
-    """A network as the engine uses it.
-
-    can_grow: a wider or deeper one says the same once it has the weights of a smaller one and
-        zeros where these meet what is new (see ``training.initial``).
-    """
-
-    can_grow: ClassVar[bool] = False
+    """A network as the engine uses it."""
 
     @property
     def precisions(self) -> tuple[str, ...]:
         """What `prepare` takes, once weights are loaded."""
         return ("float32", "bf16")
+
+    def can_grow_from(self, smaller: Network) -> bool:
+        """Tell whether it says the same with the weights of a smaller one.
+
+        There are zeros then where these meet what is new (see ``training.initial``).
+        """
+        return False
 
     @abstractmethod
     def prepare(self, precision: str) -> None:

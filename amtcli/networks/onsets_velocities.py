@@ -152,6 +152,11 @@ class OnsetsVelocities(Network):
         self.velocity_stage = Stage(n_channels + 1, config.n_velocity_modules, width)
         self.apply(_initialise)
 
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Nothing but float32 (see `prepare`)."""
+        return ("float32",)
+
     def prepare(self, precision: str) -> None:
         """Lay filters out channels last, which is a little faster.
 

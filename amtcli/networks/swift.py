@@ -110,10 +110,10 @@ class PedalHead(nn.Module):
 class Swift(Network):
     """Features (B, T, bins, spectra) to what ``PeaksDecoder`` reads."""
 
-    can_grow = True  # in anything that adds to what is there: residual ways start at zero
-
     def __init__(self, config: SwiftConfig) -> None:
         super().__init__()
+        # Some layers see all keys, or all intervals, with so many channels each in one row.
+        self._in_rows = (config.mix_channels, config.stem_channels[1])
         lookahead = Lookahead(config.max_lookahead_frames)
         first, second = config.stem_channels
         n_bins = config.n_semitones * config.bins_per_semitone
@@ -159,6 +159,10 @@ class Swift(Network):
         self._entry_step = None
         if precision == "int8":
             self._quantise()
+
+    def can_grow_from(self, smaller: Network) -> bool:
+        """Grow in all that adds to what is there, as residual ways start at zero."""
+        return isinstance(smaller, Swift) and self._in_rows == smaller._in_rows
 
     @property
     def precisions(self) -> tuple[str, ...]:

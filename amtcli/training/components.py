@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from amtcli.datasets.pack import PackedRecording
-from amtcli.decoders import DECODERS
 from amtcli.errors import TrainingError
 from amtcli.front_ends import FRONT_ENDS
 from amtcli.front_ends.front_end import FrontEnd
+from amtcli.model_folder import check_decoder
 from amtcli.networks import ARCHITECTURES
 from amtcli.networks.network import Network
-from amtcli.tables import from_table, registered
+from amtcli.tables import built, check_clocks, from_table, registered
 from amtcli.training.augmentation import AugmentationConfig
 from amtcli.training.objectives import OBJECTIVES
 from amtcli.training.objectives.objective import Objective
@@ -37,7 +37,9 @@ def build_components(recipe: Recipe) -> Components:
     Raises ModelError that names the key, the table and the file.
     """
     path = recipe.path
-    registered(DECODERS, recipe.decoder, "decoder", path)  # refused now, not at validation
+    check_decoder(recipe.decoder, recipe.window, path)  # refused now, not at validation
+    tables = {"front_end": recipe.front_end, "decoder": recipe.decoder}
+    check_clocks(tables | {"objective": recipe.objective}, path)
     objective_config, objective = registered(OBJECTIVES, recipe.objective, "objective", path)
     augmentation = None
     if recipe.augmentation:
@@ -52,7 +54,10 @@ def build_modules(recipe: Recipe) -> tuple[FrontEnd, Network]:
     front_end_config, front_end = registered(FRONT_ENDS, recipe.front_end, "front_end", path)
     network_config, network = registered(ARCHITECTURES, recipe.network, "network", path)
     torch.manual_seed(recipe.training.seed)
-    return front_end(front_end_config), network(network_config)
+    return (
+        built(front_end, front_end_config, "front_end", path),
+        built(network, network_config, "network", path),
+    )
 
 
 def check_sample_rate(recipe: Recipe, recordings: Iterable[PackedRecording]) -> None:

@@ -63,12 +63,13 @@ def _fitting(hearing: Hearing, model: Model) -> dict[str, Tensor]:
         model, network=network, front_end=model.front_end if front_end is None else front_end
     )
     weights: Mapping[str, Tensor] = model.network.state_dict()
-    if network.can_grow:
+    grows = network.can_grow_from(model.network)
+    if grows:
         weights = grow(weights, network.state_dict())
     states = (("front_end", model.front_end.state_dict()), ("network", weights))
     tensors = {f"{part}.{name}": state[name] for part, state in states for name in state}
     if problems := misfits(wanted, tensors):
-        smaller = "; a network can only grow" if network.can_grow else ""
+        smaller = "; a network can only grow" if grows else ""
         raise ModelError(
             f"--init: {model.model_id} does not fit the network of the recipe{smaller}: "
             f"{problems}; take its recipe, or another model"

@@ -61,9 +61,10 @@ class ScoreSwift(VelocityNetwork):
         self.partials = HarmonicGather(
             second, config.n_channels, config.partials_semitones, config.n_semitones
         )
-        # Beside the sound's own two layers, which reach as far: it takes no more frames.
-        beside = Lookahead(_UNLIMITED)
-        self.told = Convolution(len(_CONDITIONS) + 1, config.n_channels, _SCORE_KERNEL, beside)
+        if config.score_informed:
+            # Beside the sound's own two layers, which reach as far: it takes no more frames.
+            beside = Lookahead(_UNLIMITED)
+            self.told = Convolution(len(_CONDITIONS) + 1, config.n_channels, _SCORE_KERNEL, beside)
         self.near = Block(config.n_channels, 1, ahead)
         self.mix = KeyMix(config, ahead)
         self.blocks = nn.ModuleList(

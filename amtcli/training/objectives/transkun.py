@@ -109,7 +109,7 @@ class TranskunObjective(Objective):
         told = velocity.gather(1, targets["velocity"].flatten()[:, None])[:, 0]
         shift, presence = output.refinement.float().flatten(0, 1).chunk(2, dim=-1)
         wanted = (targets["shifts"] * SHIFT_SCALE + 0.5).flatten(0, 1)
-        shifts = ContinuousBernoulli(logits=shift).log_prob(wanted)
+        shifts = ContinuousBernoulli(logits=shift, validate_args=False).log_prob(wanted)
         present = -F.binary_cross_entropy_with_logits(
             presence, targets["present"].flatten(0, 1), reduction="none"
         )
