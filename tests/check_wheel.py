@@ -17,7 +17,7 @@ SHIPPED_FILES = {
     "swift": (
         *("model.toml", "weights.safetensors", "README.md"),
         *("first.toml", "second.toml", "third.toml", "fourth.toml", "fifth.toml", "sixth.toml"),
-        "recipe.toml",
+        *("seventh.toml", "recipe.toml"),
     ),
     "swift-live": ("model.toml", "weights.safetensors", "README.md", "recipe.toml"),
     "velocity-swift": ("model.toml", "weights.safetensors", "README.md", "recipe.toml"),
