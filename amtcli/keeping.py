@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from amtcli.files import exists
 from amtcli.reading import Recording
 
 _BLOCK_BYTES = 1 << 20
@@ -24,7 +25,7 @@ def kept(recording: Recording, folder: Path) -> Recording:
         return recording
     with ExitStack() as stack:
         if isinstance(source, Path):
-            if os.path.isfile(source) or not os.path.exists(source):  # noqa: PTH110, PTH113
+            if os.path.isfile(source) or not exists(source):  # noqa: PTH113 - as `exists` has it
                 return recording
             try:
                 source = stack.enter_context(source.open("rb"))
