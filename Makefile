@@ -17,8 +17,10 @@ demo: $(READY)  ## transcribe the project's own recording and score the result
 	$(BIN)/amt transcribe tests/data/demo.flac -o demo.mid --overwrite
 	$(BIN)/amt evaluate tests/data/demo.mid demo.mid
 
+# One process for each core, each of which computes with one thread.
+test: export OMP_NUM_THREADS = 1
 test: $(READY)  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from amtcli.claims import Claims
 from amtcli.errors import AmtError, ModelError
-from amtcli.model_folder import (
+from amtcli.model_config import (
     CARD_FILE,
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -26,10 +26,9 @@ from amtcli.model_folder import (
     PublishedWeights,
     StoredWeights,
     read_config,
-    read_weights,
-    rewrite_config,
-    write_model,
 )
+from amtcli.model_folder import read_weights
+from amtcli.model_writing import rewrite_config, write_model
 from amtcli.sources import DistributionSource, ProgressCallback, fetch
 
 if TYPE_CHECKING:

@@ -20,16 +20,9 @@ from amtcli.checkpoints.origin import Origin, Settings
 from amtcli.checkpoints.pickled_module import load_inert
 from amtcli.errors import ModelError, UsageError
 from amtcli.files import sha256_of
-from amtcli.model_folder import (
-    WEIGHTS_FILE,
-    ModelConfig,
-    Precision,
-    Provenance,
-    StoredWeights,
-    misfits,
-    outline_model,
-    write_model,
-)
+from amtcli.model_config import WEIGHTS_FILE, ModelConfig, Precision, Provenance, StoredWeights
+from amtcli.model_folder import misfits, outline_model
+from amtcli.model_writing import write_model
 
 _N_NAMED = 4
 _CARD_WIDTH = 100

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amtcli.live import latency_s
-from amtcli.model_folder import outline_model, read_config
+from amtcli.model_config import read_config
+from amtcli.model_folder import outline_model
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from amtcli.notes import Performance
 from amtcli.reading import Recording
 
 if TYPE_CHECKING:
-    from amtcli.model_folder import ModelConfig
+    from amtcli.model_config import ModelConfig
 
 _UNKNOWN = 64
 _VELOCITY_DECODER = "score_velocities"

@@ -5,7 +5,8 @@ import math
 from filled import filled_state
 
 from amtcli.front_ends.log_mel import LogMel, LogMelConfig
-from amtcli.model_folder import ModelConfig, Precision, Provenance, StoredWeights, write_model
+from amtcli.model_config import ModelConfig, Precision, Provenance, StoredWeights
+from amtcli.model_writing import write_model
 from amtcli.networks.autoregressive import Autoregressive, AutoregressiveConfig
 from amtcli.windows import FastWindow, WindowConfig
 

@@ -6,7 +6,8 @@ import torch
 from test_networks_swift import SMALL, network
 
 from amtcli.front_ends.log_frequency import LogFrequencyConfig
-from amtcli.model_folder import ModelConfig, Precision, Provenance, StoredWeights, write_model
+from amtcli.model_config import ModelConfig, Precision, Provenance, StoredWeights
+from amtcli.model_writing import write_model
 from amtcli.windows import FastWindow, WindowConfig
 
 RATE_HZ, HOP = 16000, 400

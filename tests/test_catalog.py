@@ -13,7 +13,9 @@ import toy_folder
 from amtcli import catalog, checkpoints
 from amtcli.catalog import list_models, locate, pull, resolve
 from amtcli.errors import AmtError, ModelError
-from amtcli.model_folder import PublishedWeights, load_model, read_config, write_model
+from amtcli.model_config import PublishedWeights, read_config
+from amtcli.model_folder import load_model
+from amtcli.model_writing import write_model
 
 NAME = "toy"
 

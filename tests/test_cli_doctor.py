@@ -10,7 +10,7 @@ from amtcli import __version__
 from amtcli.cli import doctor as doctor_module
 from amtcli.cli.doctor import doctor
 from amtcli.errors import AmtError
-from amtcli.model_folder import write_model
+from amtcli.model_writing import write_model
 
 APP = typer.Typer()
 APP.command()(doctor)

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from amtcli import catalog
 from amtcli.cli.models import app
 from amtcli.errors import ModelError, TrainingError
-from amtcli.model_folder import read_config, write_model
+from amtcli.model_config import read_config
+from amtcli.model_writing import write_model
 from amtcli.training.companions import Companions, Listener
 from amtcli.training.export import make_exporter
 from amtcli.training.loop import TrainOptions, train

@@ -27,7 +27,8 @@ from amtcli.datasets.pack import (
     write_recording,
 )
 from amtcli.errors import DataError, ModelError, TrainingError, UsageError
-from amtcli.model_folder import load_model, read_config
+from amtcli.model_config import read_config
+from amtcli.model_folder import load_model
 from amtcli.training.log import read_log
 from amtcli.training.recipe import read_recipe, recipe_names
 from amtcli.training.run_folder import RECIPE_FILE, STATE_FILE

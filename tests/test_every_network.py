@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from amtcli.cli import app
 from amtcli.midi import performance_to_midi_bytes
 from amtcli.midi_reading import read_performance
-from amtcli.model_folder import outline_model, write_model
+from amtcli.model_folder import outline_model
+from amtcli.model_writing import write_model
 from amtcli.notes import Note, Performance
 from amtcli.tables import read_toml
 from amtcli.training.recipe import RECIPES_FOLDER

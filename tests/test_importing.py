@@ -19,7 +19,8 @@ from amtcli.front_ends.log_mel import mel_filters
 from amtcli.front_ends.multi_window_log_mel import mel_filters as transkun_filters
 from amtcli.importing import import_checkpoint
 from amtcli.live import latency_s
-from amtcli.model_folder import load_model, read_config
+from amtcli.model_config import read_config
+from amtcli.model_folder import load_model
 from amtcli.networks.hcqt_hppnet import HcqtHppnet, HcqtHppnetConfig
 from amtcli.networks.hppnet import Hppnet, HppnetConfig
 

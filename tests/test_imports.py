@@ -15,7 +15,7 @@ LAYERS = (
     ("refinement_report",),
     ("refinement", "velocity_engine", "velocity_reading", "velocity_plot"),
     ("engine", "live", "live_networks", "evaluation", "importing", "model_facts"),
-    ("catalog", "model_folder", "checkpoints", "sources"),
+    ("catalog", "model_folder", "model_writing", "model_config", "checkpoints", "sources"),
     ("datasets",),
     ("alignment", "velocity_mapping", "keeping"),
     ("reading", "devices", "formats", "note_tables", "files", "claims", "audio"),

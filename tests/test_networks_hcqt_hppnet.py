@@ -10,14 +10,9 @@ from filled import audio, filled_state
 from amtcli.checkpoints.hcqt_hppnet import ORIGIN, network_config
 from amtcli.engine import Engine, EngineOptions
 from amtcli.errors import ModelError
-from amtcli.model_folder import (
-    ModelConfig,
-    Precision,
-    Provenance,
-    StoredWeights,
-    load_model,
-    write_model,
-)
+from amtcli.model_config import ModelConfig, Precision, Provenance, StoredWeights
+from amtcli.model_folder import load_model
+from amtcli.model_writing import write_model
 from amtcli.networks.hcqt_hppnet import HcqtHppnet, HcqtHppnetConfig
 from amtcli.networks.hppnet import HEADS
 from amtcli.reading import Recording

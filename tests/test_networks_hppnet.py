@@ -14,7 +14,9 @@ from filled import audio, filled_state, random_maps
 from amtcli.checkpoints.hppnet import ORIGIN, network_config, our_names
 from amtcli.decoders.frames import FrameActivations, FramesConfig, decode_frames
 from amtcli.engine import Engine, EngineOptions
-from amtcli.model_folder import load_model, read_config, write_model
+from amtcli.model_config import read_config
+from amtcli.model_folder import load_model
+from amtcli.model_writing import write_model
 from amtcli.networks.hppnet import HEADS, SIZES, Hppnet, HppnetConfig, gather_harmonics
 from amtcli.reading import Recording
 from amtcli.tables import from_table

@@ -15,7 +15,8 @@ from amtcli.checkpoints.hpt import DECODER, FRONT_END, ORIGIN, network_config
 from amtcli.decoders.regression import RegressionDecoder
 from amtcli.engine import Engine, EngineOptions
 from amtcli.front_ends.log_mel import LogMel
-from amtcli.model_folder import load_model, write_model
+from amtcli.model_folder import load_model
+from amtcli.model_writing import write_model
 from amtcli.networks.hpt import Hpt, HptConfig
 from amtcli.notes import Note, PedalSpan
 from amtcli.reading import Recording

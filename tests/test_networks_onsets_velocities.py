@@ -21,7 +21,8 @@ from amtcli.checkpoints.onsets_velocities import (
 from amtcli.decoders.onset_peaks import decode_onset_peaks
 from amtcli.engine import Engine, EngineOptions
 from amtcli.front_ends.log_mel import LogMel
-from amtcli.model_folder import load_model, write_model
+from amtcli.model_folder import load_model
+from amtcli.model_writing import write_model
 from amtcli.networks.onsets_velocities import OnsetsVelocities, OnsetsVelocitiesConfig
 from amtcli.reading import Recording
 from amtcli.windows import FastWindow, WindowConfig

@@ -20,7 +20,8 @@ from amtcli.decoders.score_velocities import (
 from amtcli.decoders.score_velocities import score_notes as scored_notes
 from amtcli.engine import Engine, EngineOptions
 from amtcli.errors import ModelError
-from amtcli.model_folder import load_model, write_model
+from amtcli.model_folder import load_model
+from amtcli.model_writing import write_model
 from amtcli.networks.velocity.bilstm import BiLstm, BiLstmConfig
 from amtcli.networks.velocity.direct import DirectConfig
 from amtcli.networks.velocity.dual_gated import DualGated, DualGatedConfig

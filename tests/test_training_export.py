@@ -7,7 +7,8 @@ import torch
 import toy_training
 
 from amtcli.errors import TrainingError, UsageError
-from amtcli.model_folder import load_model, read_config
+from amtcli.model_config import read_config
+from amtcli.model_folder import load_model
 from amtcli.training.companions import Companions, Listener, Moment, Validation
 from amtcli.training.export import complete_card, export_run, make_exporter
 from amtcli.training.loop import TrainOptions, train

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import toy_training as toy
 
 from amtcli.errors import DataError
 from amtcli.training.batches import Share, WindowMaker
-from amtcli.training.feeding import ahead_of, feed
+from amtcli.training.feeding import ahead_of, auto_workers, feed
 from amtcli.training.recipe import SamplingConfig
 
 SHARE = Share(2, 2, 0, 1)
@@ -118,3 +119,8 @@ def test_items_are_taken_ahead_in_order_and_errors_come_where_they_arose():
     with pytest.raises(ValueError, match="three"):
         next(ahead)
     assert list(ahead_of(iter(range(20)), 3)) == list(range(20))
+
+
+def test_a_cpu_makes_windows_beside_the_network_by_a_thread():
+    assert auto_workers(torch.device("cpu")) == 0
+    assert 1 <= auto_workers(torch.device("cuda")) <= 8

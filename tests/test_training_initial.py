@@ -5,7 +5,8 @@ import torch
 import toy_training as toy
 
 from amtcli.errors import ModelError
-from amtcli.model_folder import CARD_FILE, load_model
+from amtcli.model_config import CARD_FILE
+from amtcli.model_folder import load_model
 from amtcli.training.companions import Companions, Listener
 from amtcli.training.components import build_modules
 from amtcli.training.export import complete_card, make_exporter

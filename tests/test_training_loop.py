@@ -14,7 +14,7 @@ from amtcli.training.batches import WindowMaker
 from amtcli.training.companions import Companions, Listener, Validation
 from amtcli.training.components import build_components
 from amtcli.training.log import read_log
-from amtcli.training.loop import TrainOptions, auto_workers, train
+from amtcli.training.loop import TrainOptions, train
 from amtcli.training.run_folder import NOT_FINITE_FILE, STATE_FILE
 
 
@@ -410,8 +410,3 @@ def test_no_thread_is_left(tmp_path, recordings):
     before = threading.active_count()
     run(tmp_path, recordings)
     assert threading.active_count() == before
-
-
-def test_a_cpu_makes_windows_beside_the_network_by_a_thread():
-    assert auto_workers(torch.device("cpu")) == 0
-    assert 1 <= auto_workers(torch.device("cuda")) <= 8

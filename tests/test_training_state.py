@@ -9,12 +9,12 @@ import toy_training as toy
 from amtcli.errors import TrainingError
 from amtcli.training.components import build_modules
 from amtcli.training.hearing import Hearing
-from amtcli.training.loop import make_learner
 from amtcli.training.recipe import recipe_toml
 from amtcli.training.state import (
     Progress,
     data_identity,
     gather_state,
+    make_learner,
     read_state,
     restore_state,
     write_state,

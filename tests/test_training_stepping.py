@@ -8,8 +8,8 @@ import toy_training as toy
 from amtcli.training.batches import Share, WindowMaker
 from amtcli.training.components import build_components
 from amtcli.training.hearing import Hearing
-from amtcli.training.loop import make_learner
 from amtcli.training.ranks import Ranks
+from amtcli.training.state import make_learner
 from amtcli.training.stepping import NotFiniteError, Stepper
 
 

@@ -16,7 +16,8 @@ from amtcli.errors import DataError, ModelError, TrainingError, UsageError
 from amtcli.evaluation.conventions import Conventions
 from amtcli.evaluation.piece import score_piece
 from amtcli.front_ends import FRONT_ENDS
-from amtcli.model_folder import load_model, write_model
+from amtcli.model_folder import load_model
+from amtcli.model_writing import write_model
 from amtcli.networks import ARCHITECTURES
 from amtcli.networks.network import Network
 from amtcli.notes import Note, PedalSpan, Performance

@@ -13,7 +13,8 @@ import torch
 
 from amtcli import decoders
 from amtcli.front_ends.front_end import FrontEnd
-from amtcli.model_folder import Model, ModelConfig, Precision, Provenance, StoredWeights
+from amtcli.model_config import ModelConfig, Precision, Provenance, StoredWeights
+from amtcli.model_folder import Model
 from amtcli.networks.network import Network
 from amtcli.notes import Note
 from amtcli.windows import FastWindow, WindowConfig

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from amtcli import decoders, front_ends, networks
-from amtcli.model_folder import ModelConfig, Precision, Provenance, StoredWeights
+from amtcli.model_config import ModelConfig, Precision, Provenance, StoredWeights
 from amtcli.windows import FastWindow, WindowConfig
 
 CONFIG = ModelConfig(

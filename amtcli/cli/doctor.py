@@ -145,7 +145,8 @@ def _processor() -> str:
 def _check_models(diagnosis: Diagnosis) -> None:
     """Read every model that is here and check its hash."""
     from amtcli.catalog import data_folder, list_models
-    from amtcli.model_folder import read_config, read_weights
+    from amtcli.model_config import read_config
+    from amtcli.model_folder import read_weights
 
     diagnosis.model_folder = str(data_folder())
     for entry in list_models():

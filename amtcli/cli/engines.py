@@ -55,7 +55,8 @@ def open_engine(choice: EngineChoice, screen: Screen) -> tuple[Engine | Refining
     screen.status("loading model")
     from amtcli.catalog import locate, resolve
     from amtcli.engine import Engine, EngineOptions
-    from amtcli.model_folder import load_model, read_config
+    from amtcli.model_config import read_config
+    from amtcli.model_folder import load_model
     from amtcli.velocity_reading import check_transcriber
 
     name = choice.model or _default_model(screen)
@@ -101,7 +102,7 @@ def open_reader(choice: EngineChoice, screen: Screen) -> tuple[VelocityEngine, P
     Raises ModelError where there is no such model, or where it is a model of another kind.
     """
     from amtcli.catalog import locate, resolve
-    from amtcli.model_folder import read_config
+    from amtcli.model_config import read_config
     from amtcli.velocity_reading import check_velocity_model
 
     # Before a pull: the wrong kind of model is known without its weights.

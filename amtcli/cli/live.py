@@ -101,7 +101,8 @@ def _load(options: LiveOptions, screen: Screen) -> LiveTranscriber:
 
     from amtcli.catalog import LIVE_MODEL, locate, resolve
     from amtcli.live import LiveTranscriber, check_live
-    from amtcli.model_folder import load_model, outline_model, read_config
+    from amtcli.model_config import read_config
+    from amtcli.model_folder import load_model, outline_model
 
     name = options.model or LIVE_MODEL
     here = locate(name)

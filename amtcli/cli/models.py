@@ -16,7 +16,7 @@ from amtcli.cli.streams import say
 from amtcli.errors import ModelError
 
 if TYPE_CHECKING:
-    from amtcli.model_folder import ModelConfig
+    from amtcli.model_config import ModelConfig
 
 app = typer.Typer(help="List, pull, import, export and look at models.", no_args_is_help=True)
 
@@ -168,7 +168,7 @@ def export(
 def path(model: _NameOrFolder) -> None:
     """Print the folder of a model that is here."""
     from amtcli.catalog import locate
-    from amtcli.model_folder import PublishedWeights, read_config
+    from amtcli.model_config import PublishedWeights, read_config
 
     folder = locate(model)
     config = read_config(folder)
@@ -186,8 +186,8 @@ def show(model: _NameOrFolder, as_json: _AsJson = False) -> None:
     that can transcribe live, how long after its onset a note is decided at the earliest.
     """
     from amtcli.catalog import locate
+    from amtcli.model_config import read_config
     from amtcli.model_facts import model_facts
-    from amtcli.model_folder import read_config
 
     folder = locate(model)
     tables = {"folder": str(folder), **_tables(read_config(folder))}
@@ -202,7 +202,7 @@ def show(model: _NameOrFolder, as_json: _AsJson = False) -> None:
 
 def _tables(config: ModelConfig) -> dict[str, Any]:
     """Return ``model.toml`` as it is read, each source of weights with its kind."""
-    from amtcli.model_folder import PublishedWeights
+    from amtcli.model_config import PublishedWeights
 
     tables = dataclasses.asdict(config)
     if isinstance(config.weights, PublishedWeights):

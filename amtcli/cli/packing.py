@@ -130,7 +130,7 @@ def cache(
 def front_end_table(name: str) -> Mapping[str, Any]:
     """Return the table [front_end] of a recipe or of a model, by name or path."""
     from amtcli.catalog import locate
-    from amtcli.model_folder import read_config
+    from amtcli.model_config import read_config
     from amtcli.tables import read_toml
     from amtcli.training.recipe import find_recipe
 

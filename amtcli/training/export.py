@@ -19,19 +19,16 @@ from amtcli.catalog import data_folder, shipped_folder
 from amtcli.datasets.pack import SPLITS, Pack, PackedRecording, read_manifest
 from amtcli.errors import TrainingError, UsageError
 from amtcli.files import encoded, write_atomically
-from amtcli.model_folder import (
+from amtcli.model_config import (
     FORMAT,
     WEIGHTS_FILE,
     ModelConfig,
     Provenance,
     StoredWeights,
-    load_model,
-    misfits,
-    outline_model,
     read_config,
-    rewrite_config,
-    write_model,
 )
+from amtcli.model_folder import load_model, misfits, outline_model
+from amtcli.model_writing import rewrite_config, write_model
 from amtcli.training.card import (
     CardFacts,
     CurvePoint,

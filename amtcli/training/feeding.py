@@ -50,6 +50,14 @@ def feed(
         ahead.close()
 
 
+def auto_workers(device: torch.device) -> int:
+    """Choose how many processes make windows: a CPU that computes has no core to spare."""
+    if device.type == "cpu":
+        return 0
+    n_sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(8, (os.cpu_count() or 1) // n_sharing - 1))
+
+
 def ahead_of(items: Iterator[Item], n_ahead: int) -> Generator[Item, None, None]:
     """Yield ``items``, which a thread takes up to ``n_ahead`` in advance."""
     waiting: queue.Queue[tuple[list[Item], BaseException | None]] = queue.Queue(n_ahead)

@@ -7,7 +7,6 @@ A run folder holds ``recipe.toml`` (with every override), ``log.jsonl``, ``tenso
 from __future__ import annotations
 
 import math
-import os
 import platform
 import time
 from collections.abc import Generator, Sequence
@@ -26,26 +25,31 @@ from amtcli.datasets.pack import PackedRecording
 from amtcli.devices import describe, resolve_precision
 from amtcli.errors import TrainingError, UsageError
 from amtcli.files import write_atomically
-from amtcli.training.average import WeightAverage
 from amtcli.training.batch_statistics import MOST_BATCHES, fix_statistics, measure_statistics
 from amtcli.training.batches import Batch, Share, WindowMaker
 from amtcli.training.cached import find_cached
 from amtcli.training.companions import Companions, Listener, Moment, Validation
 from amtcli.training.components import build_components, build_modules, check_sample_rate
-from amtcli.training.feeding import feed
+from amtcli.training.feeding import auto_workers, feed
 from amtcli.training.hearing import Hearing
 from amtcli.training.initial import load_initial_weights
 from amtcli.training.interrupts import Interrupts, can_debug
 from amtcli.training.log import RunLog
-from amtcli.training.optimisers import make_optimiser
 from amtcli.training.ranks import Ranks, join_ranks, share_network, whole
 from amtcli.training.recipe import Recipe, recipe_toml
-from amtcli.training.run_folder import MODEL_FOLDER, NOT_FINITE_FILE, RECIPE_FILE, STATE_FILE
+from amtcli.training.run_folder import (
+    MODEL_FOLDER,
+    NOT_FINITE_FILE,
+    RECIPE_FILE,
+    STATE_FILE,
+    find_state,
+    is_state_of,
+)
 from amtcli.training.state import (
-    Learner,
     Progress,
     data_identity,
     gather_state,
+    make_learner,
     read_state,
     restore_state,
     write_state,
@@ -132,7 +136,9 @@ class _Run:
         self._listener = companions.listener if ranks.is_first else Listener()
         self._data = data_identity(recordings)
         self._share = _share(recipe, ranks)
-        state = self._read_state()
+        resumed = find_state(options.folder, options.resume)
+        own_recipe = recipe_toml(recipe)
+        state = None if resumed is None else read_state(resumed, own_recipe, self._data)
         parts = build_components(recipe)
         # As front-ends learn: digital silence is no special case to them then.
         front_end = parts.front_end.train()
@@ -156,7 +162,7 @@ class _Run:
         called = share_network(hearing, ranks, shard=options.shard)
         self._learner = make_learner(recipe, hearing)
         self._progress = Progress() if state is None else restore_state(state, self._learner)
-        if self._resumes_another():
+        if resumed and not is_state_of(options.folder, resumed):
             self._progress.forget_validations()  # the best model of them lies there
         self._precision = resolve_precision(recipe.training.precision, ranks.device, ["bf16"])
         self._stepper = Stepper(
@@ -311,24 +317,6 @@ class _Run:
         if self._ranks.is_first:
             write_state(path or self._options.folder / STATE_FILE, state)
 
-    def _read_state(self) -> dict[str, Any] | None:
-        """Read the state to go on from, if there is one."""
-        own, resume = self._options.folder / STATE_FILE, self._options.resume
-        if not resume and own.exists():
-            raise UsageError(
-                f"{self._options.folder} holds a training: --resume auto continues it; "
-                "otherwise choose another folder"
-            )
-        path = own if resume == "auto" else Path(resume)
-        if not resume or (resume == "auto" and not own.exists()):
-            return None
-        return read_state(path, recipe_toml(self._recipe), self._data)
-
-    def _resumes_another(self) -> bool:
-        """Whether the state to go on from is in another folder."""
-        own, resume = self._options.folder / STATE_FILE, self._options.resume
-        return resume not in ("", "auto") and Path(resume).resolve() != own.resolve()
-
     def _open_log(self) -> RunLog:
         write_atomically(self._options.folder / RECIPE_FILE, recipe_toml(self._recipe))
         progress = self._progress
@@ -353,24 +341,6 @@ class _Run:
             self._listener.notice("no debugger: standard input is no terminal")
             return
         breakpoint()  # up one frame: the loop; self._learner and self._stepper are at hand
-
-
-def make_learner(recipe: Recipe, hearing: Hearing) -> Learner:
-    """Give what learns, as it lies among the processes, its optimiser and its average."""
-    decay = recipe.training.ema_decay
-    return Learner(
-        hearing,
-        make_optimiser(recipe.optimiser, hearing.parameters()),
-        WeightAverage(hearing.state_dict(), decay) if decay else None,
-    )
-
-
-def auto_workers(device: torch.device) -> int:
-    """Choose how many processes make windows: a CPU that computes has no core to spare."""
-    if device.type == "cpu":
-        return 0
-    n_sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, min(8, (os.cpu_count() or 1) // n_sharing - 1))
 
 
 def surroundings(ranks: Ranks, precision: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from amtcli.errors import ModelError, UsageError
-from amtcli.model_folder import Precision
+from amtcli.model_config import Precision
 from amtcli.tables import check_keys, from_table, read_toml
 from amtcli.windows import WindowConfig
 

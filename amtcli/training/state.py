@@ -22,8 +22,9 @@ from amtcli.errors import TrainingError
 from amtcli.files import write_atomically
 from amtcli.training.average import WeightAverage
 from amtcli.training.hearing import Hearing
+from amtcli.training.optimisers import make_optimiser
 from amtcli.training.ranks import divided_like, whole
-from amtcli.training.recipe import differences
+from amtcli.training.recipe import Recipe, differences
 
 FORMAT = 4
 
@@ -64,6 +65,16 @@ class Learner:
     def model_tensors(self) -> Mapping[str, Tensor]:
         """Return the weights that a model is made of, as they lie among the processes."""
         return self.hearing.state_dict() if self.average is None else self.average.tensors
+
+
+def make_learner(recipe: Recipe, hearing: Hearing) -> Learner:
+    """Give what learns, as it lies among the processes, its optimiser and its average."""
+    decay = recipe.training.ema_decay
+    return Learner(
+        hearing,
+        make_optimiser(recipe.optimiser, hearing.parameters()),
+        WeightAverage(hearing.state_dict(), decay) if decay else None,
+    )
 
 
 def gather_state(learner: Learner, progress: Progress, recipe: bytes, data: str) -> dict[str, Any]:

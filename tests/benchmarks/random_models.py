@@ -5,7 +5,8 @@ import torch
 from amtcli.catalog import shipped_folder
 from amtcli.decoders.note_states import OFF
 from amtcli.front_ends import FRONT_ENDS
-from amtcli.model_folder import Model, ModelConfig, Precision, Provenance, StoredWeights
+from amtcli.model_config import ModelConfig, Precision, Provenance, StoredWeights
+from amtcli.model_folder import Model
 from amtcli.networks import ARCHITECTURES
 from amtcli.networks.autoregressive import Autoregressive
 from amtcli.networks.onsets_velocities import OnsetsVelocities
