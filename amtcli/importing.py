@@ -28,6 +28,7 @@ _N_NAMED = 4
 _CARD_WIDTH = 100
 _DTYPE = "float32"
 _UNSTATED = "not stated in the checkpoint"
+_SETTINGS = "Front-end, window and decoder in `model.toml` are those of the authors' programs."
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ Imported from a checkpoint of {origin.title}.
 
 ## Settings
 
-Front-end, window and decoder in `model.toml` are those of the authors' programs.
+{_wrapped(f"{_SETTINGS} {origin.departure}".rstrip())}
 {unstated if stated else ""}
 ## Windows
 

@@ -238,6 +238,19 @@ def test_full_standard_output_is_an_error(words, told):
 
 
 @posix
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("words", [("models",), ("doctor",), ("--version",), ("train", "--help")])
+def test_nothing_that_is_printed_onto_a_full_disk_is_a_traceback(words):
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(
+            stub_command(*words), stdout=full, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+    assert result.returncode == 1
+    message = b"amt: error: standard output or a file cannot be written: No space left on device\n"
+    assert result.stderr == message
+
+
+@posix
 def test_interrupt_ends_at_once_and_leaves_no_partial_file():
     for name in ("a.wav", "b.wav", "c.wav"):
         Path(name).touch()

@@ -129,6 +129,7 @@ def test_every_origin_becomes_a_model_that_loads(data, tmp_path, name):
     assert ORIGINS[name.replace("-", "_")].home in card
     assert N_PARAMETERS.get(name, "parameters") in card
     assert ORIGINS[name.replace("-", "_")].hears in " ".join(card.split())
+    assert ("their program takes the first" in " ".join(card.split())) == (name == "hcqt-hppnet")
     assert max(map(len, card.splitlines())) < 140
     states = {entry.name: entry.state for entry in list_models()}
     assert states[name] == "imported"

@@ -110,4 +110,8 @@ ORIGIN = Origin(
     expected=_expected,
     convert=_convert,
     describe=_describe,
+    departure=(
+        "But a note's velocity is the mean over the frames of its onset and at least 1; their "
+        "program takes the first of these frames and at least 25."
+    ),
 )

@@ -79,6 +79,7 @@ class Origin:
         ModelError for shapes and constants that cannot be.
     describe: tells the settings from converted tensors, found ones, and ``options``.
     options: what a checkpoint does not state, with the authors' values.
+    departure: where the settings are not those of the authors' programs, for the model's card.
     """
 
     title: str
@@ -90,6 +91,7 @@ class Origin:
     convert: Callable[[Mapping[str, Tensor], Path], dict[str, Tensor]]
     describe: Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Mapping[str, int]], Settings]
     options: Mapping[str, int] = field(default_factory=dict)
+    departure: str = ""
 
     def read(self, path: Path) -> dict[str, Tensor]:
         """Read a checkpoint into tensors with our names.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -20,6 +21,7 @@ from amtcli.errors import AmtError, UsageError
 
 _IS_EMPTY = "amtcli.is_empty"
 _NAMES_NOTHING = re.compile("--[a-z-]+=")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _INTERRUPTED = 130
 _READER_GONE = 141  # what a shell reports for a program that dies of SIGPIPE
 
@@ -111,6 +113,13 @@ def main() -> None:
     prepare_streams()
     try:
         app(prog_name="amt")
+    except OSError as error:
+        if error.errno not in _FULL:
+            sys.excepthook = _report_bug
+            raise
+        abandon_stdout()
+        say(f"amt: error: standard output or a file cannot be written: {error.strerror}", "red")
+        sys.exit(1)
     except Exception:  # a bug: the traceback is shown, and what to do with it
         sys.excepthook = _report_bug
         raise
