@@ -16,7 +16,7 @@ from amtcli.cli.evaluate import evaluate
 from amtcli.engine import Timings, Transcription
 from amtcli.errors import AmtError, AudioError, NoInputError, UsageError
 from amtcli.notes import Performance
-from amtcli.velocity_reading import VelocityReading
+from amtcli.refinement.reading import VelocityReading
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(evaluate)

@@ -19,7 +19,7 @@ from amtcli.errors import AudioError, ModelError, UsageError
 from amtcli.midi import performance_to_midi_bytes
 from amtcli.midi_reading import read_score
 from amtcli.notes import Note, Performance
-from amtcli.velocity_reading import VelocityReading
+from amtcli.refinement.reading import VelocityReading
 
 LENGTH_S = 16.0
 LATE_S = 0.2

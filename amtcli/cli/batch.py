@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from amtcli.engine import Engine, Transcription
     from amtcli.notes import Performance
     from amtcli.reading import Recording
-    from amtcli.refining_engine import RefiningEngine
+    from amtcli.refinement.refining_engine import RefiningEngine
 
 _APPEARED = "its output has been written by someone else in the meantime; nothing was replaced"
 

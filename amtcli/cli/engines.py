@@ -13,8 +13,8 @@ from amtcli.cli.streams import is_terminal
 if TYPE_CHECKING:
     from amtcli.engine import Engine
     from amtcli.model_folder import Model
-    from amtcli.refining_engine import RefiningEngine
-    from amtcli.velocity_engine import VelocityEngine
+    from amtcli.refinement.engine import VelocityEngine
+    from amtcli.refinement.refining_engine import RefiningEngine
 
 
 class Precision(str, Enum):
@@ -57,7 +57,7 @@ def open_engine(choice: EngineChoice, screen: Screen) -> tuple[Engine | Refining
     from amtcli.engine import Engine, EngineOptions
     from amtcli.model_config import read_config
     from amtcli.model_folder import load_model
-    from amtcli.velocity_reading import check_transcriber
+    from amtcli.refinement.reading import check_transcriber
 
     name = choice.model or _default_model(screen)
     check_transcriber(read_config(locate(name)))
@@ -89,7 +89,7 @@ def _refined(
 ) -> tuple[RefiningEngine, Producer]:
     """Let a velocity model follow an engine; both are named in what is written."""
     from amtcli.catalog import VELOCITY_MODEL
-    from amtcli.refining_engine import RefiningEngine
+    from amtcli.refinement.refining_engine import RefiningEngine
 
     reader, reads = open_reader(replace(choice, model=VELOCITY_MODEL), screen)
     both = replace(reads, name=f"{producer.name} {producer.version} + {reads.name}")
@@ -103,7 +103,7 @@ def open_reader(choice: EngineChoice, screen: Screen) -> tuple[VelocityEngine, P
     """
     from amtcli.catalog import locate, resolve
     from amtcli.model_config import read_config
-    from amtcli.velocity_reading import check_velocity_model
+    from amtcli.refinement.reading import check_velocity_model
 
     # Before a pull: the wrong kind of model is known without its weights.
     check_velocity_model(read_config(locate(choice.model)))
@@ -111,7 +111,7 @@ def open_reader(choice: EngineChoice, screen: Screen) -> tuple[VelocityEngine, P
     screen.status("loading model")
     from amtcli.engine import EngineOptions
     from amtcli.model_folder import load_model
-    from amtcli.velocity_engine import VelocityEngine
+    from amtcli.refinement.engine import VelocityEngine
 
     options = EngineOptions(choice.device, choice.precision, choice.batch_size, choice.fast)
     model = load_model(folder)

@@ -176,7 +176,7 @@ def refine_velocity(
     141  the reader of standard output went away
     """
     from amtcli.outputs import Existing
-    from amtcli.velocity_mapping import VelocityMapping
+    from amtcli.refinement.mapping import VelocityMapping
 
     if quiet and verbose:
         raise UsageError("--quiet and --verbose contradict each other")

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from amtcli.inputs import Found
     from amtcli.outputs import Existing
     from amtcli.plan import Plan, PlannedRecording
-    from amtcli.refinement import Prepared, Refined
-    from amtcli.refinement_report import Entry
-    from amtcli.velocity_engine import VelocityEngine
-    from amtcli.velocity_mapping import Curve, VelocityMapping
-    from amtcli.velocity_reading import ScoredRecording, VelocityReading
+    from amtcli.refinement.engine import VelocityEngine
+    from amtcli.refinement.mapping import Curve, VelocityMapping
+    from amtcli.refinement.reading import ScoredRecording, VelocityReading
+    from amtcli.refinement.refining import Prepared, Refined
+    from amtcli.refinement.report import Entry
 
 # What this command writes where no other place is named, and does not take for a score.
 REFINED_SUFFIX = ".refined"
@@ -173,7 +173,7 @@ def read_match(text: str | None) -> Curve | NDArray[np.float64] | None:
     import numpy as np
 
     from amtcli.midi_reading import read_file, read_score
-    from amtcli.velocity_mapping import parse_curve
+    from amtcli.refinement.mapping import parse_curve
 
     if not os.path.lexists(text):
         return parse_curve(text)
@@ -214,7 +214,7 @@ class Refining:
 
         skipped = self._job.plan.with_action(Action.SKIP)
         if self._destination.report is not None and skipped:
-            from amtcli.refinement_report import kept_entries
+            from amtcli.refinement.report import kept_entries
 
             names = {planned.key for planned in skipped}
             self._kept = kept_entries(self._destination.report, names)
@@ -242,10 +242,10 @@ class Refining:
     def _scored(
         self, todo: tuple[PlannedRecording, ...], folder: Path
     ) -> Iterator[ScoredRecording]:
-        from amtcli.keeping import kept
         from amtcli.reading import Recording
-        from amtcli.refinement import prepare
-        from amtcli.velocity_reading import ScoredRecording
+        from amtcli.refinement.keeping import kept
+        from amtcli.refinement.reading import ScoredRecording
+        from amtcli.refinement.refining import prepare
 
         for planned in todo:
             assert planned.source is not None
@@ -266,7 +266,7 @@ class Refining:
             self._fail(*self._unprepared.popleft())
 
     def _settle(self, planned: PlannedRecording, reading: VelocityReading) -> None:
-        from amtcli.refinement import refine
+        from amtcli.refinement.refining import refine
 
         prepared = self._prepared.pop(planned.key)
         for warning in reading.warnings:
@@ -293,7 +293,7 @@ class Refining:
         else:
             write_atomically(output.path, refined.data)
         if self._destination.plot is not None and planned.source is not None:
-            from amtcli.velocity_plot import plot_refined
+            from amtcli.refinement.plot import plot_refined
 
             name = planned.source.relative_to(self._job.root).with_suffix("")
             plot_refined(refined, self._destination.plot / name)
@@ -306,7 +306,7 @@ class Refining:
         return self._destination.existing is Existing.OVERWRITE or is_special(path)
 
     def _succeed(self, planned: PlannedRecording, refined: Refined) -> None:
-        from amtcli.refinement import describe
+        from amtcli.refinement.refining import describe
 
         self.refined.append(refined)
         self._screen.settle(planned.key)
@@ -327,7 +327,7 @@ class Refining:
         """Write what was refined, be it nothing, where a report was asked for."""
         path = self._destination.report
         if path is not None:
-            from amtcli.refinement_report import report_entries, write_report
+            from amtcli.refinement.report import report_entries, write_report
 
             write_report(path, [*self._kept, *report_entries(path, self.refined)])
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from amtcli.evaluation.pairing import Pair, Pairing
     from amtcli.evaluation.results import Document
     from amtcli.evaluation.run import PieceResult, Task
-    from amtcli.refining_engine import RefiningEngine
-    from amtcli.velocity_engine import VelocityEngine
+    from amtcli.refinement.engine import VelocityEngine
+    from amtcli.refinement.refining_engine import RefiningEngine
 
 # A table in a pipe or a log has no terminal whose width it could take.
 _PIPE_WIDTH = 120
@@ -201,7 +201,7 @@ def _read_velocities(
     from amtcli.evaluation.references import read_note_file
     from amtcli.evaluation.run import Task
     from amtcli.reading import Recording
-    from amtcli.velocity_reading import ScoredRecording, rewritten, without_velocities
+    from amtcli.refinement.reading import ScoredRecording, rewritten, without_velocities
 
     tasks = {pair.name: Task(pair.name, pair.reference, None) for pair in pairs}
     scored = []

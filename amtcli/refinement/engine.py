@@ -21,7 +21,7 @@ from amtcli.model_folder import Model
 from amtcli.networks.velocity.score import ScoreRolls, score_rolls
 from amtcli.networks.velocity.velocity_network import VelocityNetwork
 from amtcli.reading import Recording, Window
-from amtcli.velocity_reading import ScoredRecording, VelocityReading, check_velocity_model
+from amtcli.refinement.reading import ScoredRecording, VelocityReading, check_velocity_model
 
 
 @dataclass

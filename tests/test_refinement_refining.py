@@ -9,9 +9,9 @@ from amtcli.alignment import Alignment, Warp
 from amtcli.midi import performance_to_midi_bytes
 from amtcli.midi_reading import read_score
 from amtcli.notes import Note, PedalSpan, Performance
-from amtcli.refinement import Prepared, describe, prepare, refine
-from amtcli.refinement_report import report_entries, write_report
-from amtcli.velocity_mapping import VelocityMapping
+from amtcli.refinement.mapping import VelocityMapping
+from amtcli.refinement.refining import Prepared, describe, prepare, refine
+from amtcli.refinement.report import report_entries, write_report
 
 NOTES = (Note(0.5, 1.0, 60, 40), Note(1.0, 1.5, 64, 80))
 DATA = performance_to_midi_bytes(Performance(NOTES))

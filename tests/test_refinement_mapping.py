@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from amtcli.errors import UsageError
-from amtcli.velocity_mapping import (
+from amtcli.refinement.mapping import (
     Curve,
     VelocityMapping,
     keep_accents,

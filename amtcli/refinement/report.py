@@ -17,7 +17,7 @@ from typing import Any
 from amtcli.alignment import Alignment
 from amtcli.errors import UsageError
 from amtcli.files import encoded, write_atomically
-from amtcli.refinement import Refined, RefinedNote
+from amtcli.refinement.refining import Refined, RefinedNote
 
 _COLUMNS = list(RefinedNote.__dataclass_fields__)
 Entry = Mapping[str, Any]

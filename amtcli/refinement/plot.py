@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from amtcli.evaluation.plots import EXTRA, LINE, MISSED, STYLE, WIDTH_IN
 from amtcli.files import write_atomically
-from amtcli.refinement import Refined, describe
-from amtcli.velocity_mapping import local_mean
+from amtcli.refinement.mapping import local_mean
+from amtcli.refinement.refining import Refined, describe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

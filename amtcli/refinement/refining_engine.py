@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from amtcli.engine import Engine, Progress, Transcription
-from amtcli.keeping import kept
 from amtcli.reading import Recording
-from amtcli.velocity_engine import VelocityEngine
-from amtcli.velocity_reading import ScoredRecording, rewritten
+from amtcli.refinement.engine import VelocityEngine
+from amtcli.refinement.keeping import kept
+from amtcli.refinement.reading import ScoredRecording, rewritten
 
 
 class RefiningEngine:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 from test_engine import clicks, recording
-from test_velocity_engine import engine as velocity_engine
+from test_refinement_engine import engine as velocity_engine
 from toy import RATE_HZ, toy_model
 
 from amtcli.engine import Engine, EngineOptions
 from amtcli.errors import AudioError
 from amtcli.notes import Performance
 from amtcli.reading import Recording
-from amtcli.refining_engine import RefiningEngine
+from amtcli.refinement.refining_engine import RefiningEngine
 
 
 def refining(monkeypatch):

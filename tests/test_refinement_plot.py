@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from amtcli.alignment import Alignment
-from amtcli.refinement import Refined, RefinedNote
+from amtcli.refinement.refining import Refined, RefinedNote
 
 pytest.importorskip("matplotlib")
 
-from amtcli.velocity_plot import draw_refined, plot_refined
+from amtcli.refinement.plot import draw_refined, plot_refined
 
 BEFORE, AFTER = (64, 64, 90), (50, 70, 127)
 REFINED = Refined(

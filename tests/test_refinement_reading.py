@@ -8,7 +8,7 @@ from toy_folder import CONFIG
 from amtcli.errors import ModelError
 from amtcli.notes import Note, PedalSpan, Performance
 from amtcli.reading import Recording
-from amtcli.velocity_reading import (
+from amtcli.refinement.reading import (
     ScoredRecording,
     VelocityReading,
     check_velocity_model,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from amtcli.alignment import Alignment, Placement, Times, align, audio_features, warp_score
 from amtcli.midi_reading import Score, read_file, read_score, with_velocities
 from amtcli.notes import Note, PedalSpan, Performance
-from amtcli.velocity_mapping import VelocityMapping, map_velocities
+from amtcli.refinement.mapping import VelocityMapping, map_velocities
 
 
 @dataclass(frozen=True)

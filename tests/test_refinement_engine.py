@@ -18,8 +18,8 @@ from amtcli.errors import AudioError, ModelError
 from amtcli.networks.velocity.velocity_network import VelocityNetwork
 from amtcli.notes import Note, Performance
 from amtcli.reading import Recording
-from amtcli.velocity_engine import VelocityEngine
-from amtcli.velocity_reading import ScoredRecording
+from amtcli.refinement.engine import VelocityEngine
+from amtcli.refinement.reading import ScoredRecording
 
 HOP = 10
 DECODER = {
