@@ -126,6 +126,18 @@ def test_what_is_done_is_not_redone_and_what_changed_is(tmp_path):
     assert notes.pitch.tolist() == [note.pitch for note in melody(7).notes]
 
 
+def test_a_corrected_table_with_an_old_date_is_seen(tmp_path):
+    source, folder = make_pairs(tmp_path / "source"), tmp_path / "pack"
+    pack_pairs(source, folder)
+    table = source / "take1.tsv"
+    text = table.read_text()
+    table.write_text(text.replace("\t30.000000", "\t31.000000"))  # as long as before
+    assert table.read_text() != text
+    os.utime(table, (1e9, 1e9))  # as copying and unpacking leave it
+    pack_pairs(source, folder)
+    assert open_pack(folder).recordings[1].read_labels().notes.velocity[0] == 31
+
+
 def test_damaged_recordings_are_made_anew(tmp_path):
     source, folder = make_pairs(tmp_path / "source"), tmp_path / "pack"
     pack_pairs(source, folder)

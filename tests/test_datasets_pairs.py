@@ -50,6 +50,35 @@ def test_nothing_is_held_out_of_a_folder_that_says_what_it_is_for(tmp_path):
     }
 
 
+@pytest.mark.parametrize("name", ["val", "Valid", "dev", "VALIDATION"])
+def test_validation_has_several_names(tmp_path, name):
+    make_pairs(tmp_path / name, n=1)
+    (recording,) = find_pairs(tmp_path, "train", 0.0).recordings
+    assert recording.split == "validation"
+
+
+def test_a_folder_is_a_piece_where_files_are_all_called_the_same(tmp_path):
+    for k in range(12):
+        make_pairs(tmp_path / f"piece{k}", n=1)
+    found = find_pairs(tmp_path, "train", 0.4)
+    assert {each.group for each in found.recordings} == {f"piece{k}" for k in range(12)}
+    assert {each.split for each in found.recordings} == {"train", "validation"}
+    assert found.notices == ()
+
+
+def test_a_name_is_a_piece_where_several_folders_have_it(tmp_path):
+    for folder in ("close", "far"):
+        make_pairs(tmp_path / folder, n=3)
+    groups = [each.group for each in find_pairs(tmp_path, "train", 0.0).recordings]
+    assert groups == ["take0", "take1", "take2"] * 2
+
+
+def test_a_share_that_holds_nothing_out_is_told(tmp_path):
+    make_pairs(tmp_path, n=2)
+    (notice,) = find_pairs(tmp_path, "train", 1e-6).notices
+    assert notice.startswith("nothing is held out")
+
+
 def test_what_has_no_partner_is_counted(tmp_path):
     make_pairs(tmp_path, n=2)
     write_audio(tmp_path / "solo.wav", sound(melody()))

@@ -41,6 +41,16 @@ def test_the_same_result_twice_has_no_difference():
     assert (found.difference, found.p, found.n_better, found.n_worse) == (0, 1, 0, 0)
 
 
+def test_rounding_is_no_difference():
+    found = compare_results(result(BEFORE), result([f1 + 1e-13 for f1 in BEFORE])).differences[0]
+    assert (found.difference, found.p, found.n_better, found.n_worse) == (
+        pytest.approx(0),
+        1,
+        0,
+        0,
+    )
+
+
 def test_of_an_error_less_is_better():
     a, b = result(BEFORE, [5.0] * 10), result(BEFORE, [4.0] * 9 + [6.0])
     mae = compare_results(a, b).differences[1]

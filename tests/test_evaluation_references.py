@@ -4,7 +4,7 @@ from evaluation_data import melody, notes, write_midi, write_table
 
 from amtcli.errors import DataError, MidiError
 from amtcli.evaluation.references import described, read_note_file
-from amtcli.notes import Note, PedalSpan
+from amtcli.notes import Note, PedalSpan, Performance
 
 
 def table(tmp_path, *rows, header="# onset,offset,note,velocity"):
@@ -96,6 +96,12 @@ def test_several_tracks_are_merged_with_a_notice(tmp_path):
     assert [note.pitch for note in found.performance.notes] == [48, 72]
     assert found.notices == ("the notes of 2 tracks are merged",)
     assert read_note_file(write_midi(tmp_path / "one.mid", melody())).notices == ()
+
+
+def test_voices_that_meet_on_a_key_are_told():
+    both = (Note(1.0, 1.5, 60, 40), Note(1.0, 1.2, 60, 90), Note(2.0, 2.1, 60, 30))
+    (notice,) = described(Performance(both)).notices
+    assert notice.startswith("2 notes at the moment of another of its key, first 60 at 1.000 s")
 
 
 def test_the_pedal_is_down_from_the_threshold_on(tmp_path):

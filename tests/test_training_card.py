@@ -31,6 +31,7 @@ def facts(tmp_path):
     recipe = asdict(toy_training.write_recipe(tmp_path))
     return CardFacts(
         name="mine",
+        is_named=True,
         n_parameters=1234567,
         recipe=recipe,
         protocol="By chance.",
@@ -93,6 +94,19 @@ def test_losses_are_no_scores_and_velocities_are_evaluated_as_such(facts):
     assert "the objective's mean loss over windows, negative. For other" in card
     assert "`amt evaluate REFERENCES --velocity --model mine`" in card
     assert "mean over recordings" not in card
+    elsewhere = write_card(replace(informed, is_named=False)).replace("\n", " ")
+    assert (
+        "`amt evaluate REFERENCES --velocity --model FOLDER`, FOLDER being this one." in elsewhere
+    )
+
+
+def test_nothing_is_said_of_settings_that_nobody_chose(facts):
+    recipe = dict(facts.recipe)
+    recipe["validation"] = {**recipe["validation"], "thresholds": {"onset_threshold": (0.25, 0.5)}}
+    by_loss = {**recipe, "validation": {**recipe["validation"], "metric": "neg_loss"}}
+    decoder = {"kind": "frames", "onset_threshold": 0.25}
+    assert "## Decoder" not in write_card(replace(facts, recipe=recipe, decoder=decoder, scores={}))
+    assert "## Decoder" not in write_card(replace(facts, recipe=by_loss, decoder=decoder))
 
 
 def test_short_trainings_are_told_in_minutes(facts):

@@ -78,10 +78,19 @@ class Kept:
         self.models.append((moment.step, {name: t.clone() for name, t in tensors.items()}))
 
 
-def run(tmp_path, recordings, *overrides, name="run", watcher=None, validator=None, **options):
+def run(
+    tmp_path,
+    recordings,
+    *overrides,
+    name="run",
+    watcher=None,
+    validator=None,
+    measure="",
+    **options,
+):
     recipe = toy.write_recipe(tmp_path, *overrides)
     kept = Kept()
-    companions = Companions(validator, kept, watcher or Watcher())
+    companions = Companions(validator, kept, watcher or Watcher(), measure)
     options = TrainOptions(tmp_path / name, **{"device": "cpu", "n_workers": 0} | options)
     return train(recipe, recordings, options, companions), kept
 
@@ -334,6 +343,36 @@ def test_a_state_elsewhere_is_gone_on_from(tmp_path, recordings):
     run(tmp_path, recordings, name="two", watcher=watcher, resume=str(state))
     assert watcher.steps == []
     assert same(state_of(tmp_path, "one"), state_of(tmp_path, "two"))
+
+
+def test_a_state_elsewhere_takes_no_trainings_place(tmp_path, recordings):
+    for name in ("one", "two"):
+        run(tmp_path, recordings, name=name)
+    before = state_of(tmp_path, "two")
+    with pytest.raises(UsageError, match="two holds another training"):
+        run(tmp_path, recordings, name="two", resume=str(tmp_path / "one" / STATE_FILE))
+    assert same(state_of(tmp_path, "two"), before)
+
+
+def test_measured_otherwise_the_best_is_chosen_anew(tmp_path, recordings):
+    with pytest.raises(KeyboardInterrupt):
+        stopping = Watcher(stop_after=7)
+        run(tmp_path, recordings, watcher=stopping, validator=Scores(0.9), measure="easy")
+    watcher = Watcher()
+    outcome, kept = run(
+        tmp_path,
+        recordings,
+        watcher=watcher,
+        validator=Scores(0.5),
+        measure="hard",
+        resume="auto",
+    )
+    assert outcome.scores == {"onset_f1": 0.5}
+    assert [step for step, _ in kept.models] == [12]
+    assert watcher.notices == ["measured otherwise than before: the best model is chosen anew"]
+    assert [
+        line["step"] for line in read_log(tmp_path / "run") if line["kind"] == "validation"
+    ] == [12]
 
 
 def test_gone_on_from_elsewhere_the_folder_gets_a_model_however_good_the_other_was(

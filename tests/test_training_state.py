@@ -78,6 +78,9 @@ def test_another_recipe_and_other_recordings_are_refused(tmp_path):
     write_state(path, gather_state(learner_after(recipe, 1), Progress(), text, "data"))
     with pytest.raises(TrainingError, match="other recordings"):
         read_state(path, text, "others")
+    write_state(path, gather_state(learner_after(recipe, 1), Progress(), text, "same-one"))
+    with pytest.raises(TrainingError, match="the same recordings in another order"):
+        read_state(path, text, "same-two")
     changed = recipe_toml(toy.write_recipe(tmp_path, "training.batch_size=4"))
     with pytest.raises(TrainingError, match=r"another recipe \(training.batch_size\)"):
         read_state(path, changed, "data")
@@ -90,5 +93,6 @@ def test_identity_follows_names_lengths_and_order(tmp_path):
     assert data_identity(one) == data_identity(again)
     assert data_identity(one) != data_identity(fewer)
     assert data_identity(one) != data_identity(one[::-1])
+    assert data_identity(one).split("-")[0] == data_identity(one[::-1]).split("-")[0]
     corrected = [dataclasses.replace(one[0], sha256="0" * 64), *one[1:]]
     assert data_identity(one) != data_identity(corrected)

@@ -198,6 +198,25 @@ def test_a_space_that_does_not_fit_the_recipe_is_refused_before_any_trial(
     assert trial.seen == []
 
 
+def test_whole_numbers_are_drawn_from_their_range(recipe, tmp_path):
+    trial = Scripted()
+    space = {**SPACE, "training.batch_size": Range(2.0, 9.0, log=False)}
+    search(recipe, tmp_path / "run", trial, space=space)
+    assert {batch_size for *_, batch_size in trial.seen} <= set(range(2, 10))
+    assert len(trial.seen) == 4
+
+
+def test_tables_within_tables_can_be_searched(recipe, tmp_path):
+    path = tmp_path / "space.toml"
+    path.write_text(
+        "[validation.thresholds]\nx = [1, 2]\n[a.b]\ny = { low = 1, high = 2, log = false }\n"
+    )
+    assert read_space(path) == {
+        "validation.thresholds.x": (1, 2),
+        "a.b.y": Range(1.0, 2.0, log=False),
+    }
+
+
 def test_another_space_is_refused_and_leaves_the_search_as_it_was(recipe, tmp_path):
     run, before, after = tmp_path / "run", Scripted(), Scripted()
     search(recipe, run, before, n_trials=1)

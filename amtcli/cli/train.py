@@ -335,12 +335,13 @@ class _Work:
         from amtcli.training.companions import Companions
         from amtcli.training.export import complete_card, make_exporter
         from amtcli.training.loop import train
-        from amtcli.training.validation import make_validator
+        from amtcli.training.validation import make_validator, measure_identity
 
         companions = Companions(
             make_validator(recipe, self._measured) if self._measured else None,
             make_exporter(recipe, self._packs, self._learnt, options.folder),
             listener,
+            measure_identity(recipe, self._measured),
         )
         outcome = train(recipe, self._learnt, options, companions)
         if _is_first():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amtcli.notes import SUSTAIN_PEDAL, Performance, sounding_ends_s
+from amtcli.notes import SUSTAIN_PEDAL, Note, Performance, sounding_ends_s
 
 DYNAMICS = ("pp", "p", "mf", "f", "ff")
 """Names of the dynamic classes; a label holds the index, softest first."""
@@ -84,8 +85,10 @@ def labels_of_performance(performance: Performance, *, knows_pedals: bool = True
     """Turn a performance into labels.
 
     With ``knows_pedals`` false there was nothing that could have said of pedals, and the ends of
-    the notes stand for both key-up and sounding end.
+    the notes stand for both key-up and sounding end. Two voices that strike one key together are
+    one note, as they are on the piano.
     """
+    performance = replace(performance, notes=_unisons_joined(performance.notes))
     order = sorted(
         range(len(performance.notes)),
         key=lambda i: (performance.notes[i].onset_s, performance.notes[i].pitch),
@@ -102,6 +105,17 @@ def labels_of_performance(performance: Performance, *, knows_pedals: bool = True
         ),
         _pedal_labels(performance) if knows_pedals else None,
     )
+
+
+def _unisons_joined(notes: Iterable[Note]) -> tuple[Note, ...]:
+    """Let strikes of one key at one moment be one note: the loudest, to the latest end."""
+    joined: dict[tuple[float, int], Note] = {}
+    for note in notes:
+        key = (note.onset_s, note.pitch)
+        other = joined.get(key, note)
+        louder = max(note, other, key=lambda one: one.velocity)
+        joined[key] = replace(louder, offset_s=max(note.offset_s, other.offset_s))
+    return tuple(joined.values())
 
 
 def _pedal_labels(performance: Performance) -> PedalLabels:

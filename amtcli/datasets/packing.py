@@ -243,14 +243,26 @@ def _keep(
     if len(paths) != len(facts.sources):
         return None
     for path, known in zip(paths, facts.sources, strict=True):
-        status = path.stat()
-        is_untouched = status.st_mtime_ns < made_ns and status.st_size == known.n_bytes
-        if not is_untouched and _source(path, source_folder) != known:
+        if _is_untouched(path, recording, known, made_ns):
+            continue
+        if _source(path, source_folder) != known:
             return None
     too_late = facts.lag_s is not None and abs(facts.lag_s) > options.longest_lag_s
     if (facts.suspicion or too_late) and not options.keep_suspect:
         return None  # judged anew, by the options of today
     return _entry(recording, contents.n_samples, contents.sha256, facts, options)
+
+
+def _is_untouched(path: Path, recording: SourceRecording, known: Source, made_ns: int) -> bool:
+    """Whether a file can be taken for what it was without reading it.
+
+    Copying keeps the time of the last change, but not that of the entry in the folder, where the
+    system has one (`st_ctime_ns`). Labels are small: they are always read.
+    """
+    status = path.stat()
+    changed_ns = max(status.st_mtime_ns, status.st_ctime_ns)
+    is_old = changed_ns < made_ns and status.st_size == known.n_bytes
+    return is_old and path not in recording.label_files
 
 
 def _entry(

@@ -19,14 +19,21 @@ from amtcli.datasets.source import DataSet, SourceRecording, audio_below, files_
 from amtcli.datasets.splits import hold_out
 from amtcli.errors import NoInputError
 
+# What folders of a split are called.
+_SPLITS: dict[str, Split] = {
+    **{split: split for split in SPLITS},
+    **dict.fromkeys(("val", "valid", "dev"), "validation"),
+}
 _SMD_COMPOSITION = re.compile(r"(?P<composition>.+?)_\d{3}_.*-SMD")
 
 
 def find_pairs(folder: Path, split: Split, validation_share: float) -> DataSet:
     """Find audio and labels with one name, also in different folders where it is unambiguous.
 
-    Recordings below a folder called train, validation or test belong to that split, others to
-    ``split``; if those train, ``validation_share`` of their names are held out.
+    Recordings below a folder called train, validation (val, dev) or test belong to that split,
+    others to ``split``; if those train, ``validation_share`` of their pieces are held out. Files
+    of one name are of one piece; but where there are fewer names than folders, as in
+    ``sonata/take.wav``, a folder is a piece.
 
     Raises NoInputError when nothing makes a pair.
     """
@@ -48,13 +55,17 @@ def _with_validation(data_set: DataSet, share: float) -> DataSet:
         recording if _named_split(recording.name) else held
         for recording, held in zip(data_set.recordings, held_out, strict=True)
     )
-    return replace(data_set, recordings=recordings)
+    notices = data_set.notices
+    if share and {recording.split for recording in recordings} == {"train"}:
+        n_groups = len({recording.group for recording in recordings})
+        notices += (f"nothing is held out: no place of {n_groups} pieces lies below the share",)
+    return replace(data_set, recordings=recordings, notices=notices)
 
 
 def _named_split(name: str) -> Split | None:
     """Return the split that a folder on the way to a recording is called by."""
     folders = name.split("/")[:-1]
-    return next((split for split in SPLITS if split in folders), None)
+    return next((_SPLITS[each] for each in map(str.casefold, folders) if each in _SPLITS), None)
 
 
 def _pairs(kind: str, folder: Path, split: Split) -> DataSet:
@@ -67,8 +78,10 @@ def _pairs(kind: str, folder: Path, split: Split) -> DataSet:
             partners[names[0]] = notes[left[stem][0]]
     if not partners:
         raise NoInputError(f"{folder} holds no recording with a .mid, .midi or .tsv of its name")
+    pieces = _pieces(partners)
     recordings = tuple(
-        _recording(kind, name, audio[name], partners[name], split) for name in sorted(partners)
+        _recording(kind, name, pieces[name], audio[name], partners[name], split)
+        for name in sorted(partners)
     )
     alone = sorted(set(audio) - set(partners))
     notices: tuple[str, ...] = ()
@@ -77,8 +90,17 @@ def _pairs(kind: str, folder: Path, split: Split) -> DataSet:
     return DataSet(kind, folder, recordings, notices)
 
 
+def _pieces(names: Iterable[str]) -> dict[str, str]:
+    """Tell what each recording is a recording of: its name, or its folder's."""
+    stems = _by_stem(names)
+    folders = {name.rpartition("/")[0] for of_stem in stems.values() for name in of_stem}
+    if len(folders) > len(stems):
+        return {name: name.rpartition("/")[0] for each in stems.values() for name in each}
+    return {name: stem for stem, each in stems.items() for name in each}
+
+
 def _recording(
-    kind: str, name: str, audio: list[Path], notes: list[Path], split: Split
+    kind: str, name: str, piece: str, audio: list[Path], notes: list[Path], split: Split
 ) -> SourceRecording:
     several = [paths for paths in (audio, notes) if len(paths) > 1]
     stem = name.rsplit("/", 1)[-1]
@@ -86,7 +108,7 @@ def _recording(
     return SourceRecording(
         name=name,
         split=_named_split(name) or split,
-        group=smd["composition"] if smd else stem,
+        group=smd["composition"] if smd else piece,
         instrument="",
         audio=audio[0],
         label_files=(notes[0],),

@@ -21,6 +21,7 @@ from amtcli.evaluation.results import Document, is_higher_better
 # Settings that say what was scored rather than how.
 WHAT_WAS_SCORED = frozenset({"model", "device", "precision", "fast", "n_pieces"})
 N_NAMED = 5
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ def compare_results(a: Document, b: Document) -> Comparison:
 
 
 def _is_compared(score: str) -> bool:
+    if "_of_mean" in score:
+        return False  # says of the notes that were found how unlike they are, nothing of estimates
     return is_higher_better(score) or (score.startswith("velocity") and "mae" in score)
 
 
@@ -118,6 +121,7 @@ def _difference(score: str, values: NDArray[np.float64]) -> Difference:
 
     mean_a, mean_b = values.mean(axis=0).tolist()
     change = values[:, 1] - values[:, 0]
+    change[np.abs(change) < _ROUNDING] = 0.0
     low = high = p = None
     if len(change) > 1:
         low, high = bootstrap_interval(change)

@@ -6,6 +6,7 @@ and the notices say how many there are and where the first one is.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +47,16 @@ def read_note_file(path: Path, pedal_threshold: int = PEDAL_DOWN) -> NoteFile:
 def described(performance: Performance, notices: tuple[str, ...] = ()) -> NoteFile:
     """Count and name the odd notes of a performance."""
     empty = [note for note in performance.notes if note.offset_s <= note.onset_s]
+    strikes = Counter((note.onset_s, note.pitch) for note in performance.notes)
+    unisons = [n for n in performance.notes if strikes[n.onset_s, n.pitch] > 1]
     outside = [n for n in performance.notes if not LOWEST_PITCH <= n.pitch <= HIGHEST_PITCH]
     if not performance.notes:
         notices += ("there are no notes in it",)
     if empty:
         notices += (f"{_named(empty, 'without length')}, counted as notes of 1 ms",)
+    if unisons:
+        together = _named(unisons, "at the moment of another of its key")
+        notices += (f"{together}, counted one by one: a piano has one string for both",)
     if outside:
         notices += (f"{_named(outside, 'outside the 88 keys (21-108)')}, counted all the same",)
     return NoteFile(performance, len(empty), len(outside), notices)

@@ -47,10 +47,11 @@ class CardFacts:
     ``recipe`` is the recipe as nested tables, ``decoder`` the model's own ``[decoder]``.
     ``surroundings`` is what the training ran on, by name. ``hours`` of training are those until
     its last step, ``step`` that of the weights; ``scores`` are theirs, empty without validation.
-    ``protocol`` is that of `protocol_words`.
+    ``protocol`` is that of `protocol_words`. ``is_named``: ``--model`` finds the model by name.
     """
 
     name: str
+    is_named: bool
     n_parameters: int
     recipe: Mapping[str, Any]
     protocol: str
@@ -170,9 +171,11 @@ def _scores_section(facts: CardFacts) -> str:
     if facts.recipe["validation"]["metric"] == NEG_LOSS:
         how = "the objective's mean loss over windows, negative"
     informed = " --velocity" if facts.decoder["kind"] == "score_velocities" else ""
+    address = facts.name if facts.is_named else "FOLDER"
+    this = "" if facts.is_named else ", FOLDER being this one"
     words = _paragraph(
         f"Of these weights on the split validation, {how}. For other recordings: "
-        f"`amt evaluate REFERENCES{informed} --model {facts.name}`."
+        f"`amt evaluate REFERENCES{informed} --model {address}`{this}."
     )
     return f"## Scores\n\n{words}\n\n{named}\n\n{_curve_table(facts)}"
 
@@ -199,7 +202,8 @@ def thinned(curve: Sequence[CurvePoint], step: int, n_rows: int) -> list[CurvePo
 
 def _decoder_section(facts: CardFacts) -> str:
     thresholds = facts.recipe["validation"]["thresholds"]
-    if not thresholds:
+    is_chosen = facts.scores and facts.recipe["validation"]["metric"] != NEG_LOSS
+    if not (thresholds and is_chosen):
         return ""
     rows = [
         (f"`{name}`", f"{facts.decoder[name]:g}", ", ".join(f"{value:g}" for value in values))

@@ -62,8 +62,12 @@ class Listener:
 
 @dataclass(frozen=True)
 class Companions:
-    """Who measures the model (None: nobody, the last is the best), writes it, and is told."""
+    """Who measures the model (None: nobody, the last is the best), writes it, and is told.
+
+    Scores are comparable where ``measure`` is the same.
+    """
 
     validator: Validator | None
     exporter: Exporter
     listener: Listener
+    measure: str = ""

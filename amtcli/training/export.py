@@ -145,12 +145,14 @@ def export_run(
     else:
         config, tensors = _best(run)
     config = _named(config, name or recipe.about.name)
+    is_named = folder is None
     if folder is None:
         folder = data_folder() / config.provenance.name
         _refuse_taken(config.provenance.name, folder, shipped_folder() / config.provenance.name)
     else:
         _refuse_taken(config.provenance.name, folder)
-    write_model(folder, config, tensors, _card(run, recipe, data, config))
+    card = _card(run, recipe, data, config, is_named=is_named)
+    write_model(folder, config, tensors, card)
     return Exported(config.provenance.name, folder, int(config.provenance.steps))
 
 
@@ -220,7 +222,9 @@ def _refuse_taken(name: str, *folders: Path) -> None:
             )
 
 
-def _card(run: Path, recipe: Recipe, data: RunData, config: ModelConfig) -> str:
+def _card(
+    run: Path, recipe: Recipe, data: RunData, config: ModelConfig, *, is_named: bool = False
+) -> str:
     log = read_log(run)
     trained = [line for line in log if line["kind"] == "train"]
     started: dict[str, Any] = {}
@@ -230,6 +234,7 @@ def _card(run: Path, recipe: Recipe, data: RunData, config: ModelConfig) -> str:
     return write_card(
         CardFacts(
             name=config.provenance.name,
+            is_named=is_named,
             n_parameters=_count_parameters(config, run),
             recipe=dataclasses.asdict(recipe),
             protocol=config.provenance.protocol,

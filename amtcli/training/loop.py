@@ -153,17 +153,18 @@ class _Run:
         )
         self._front_end = front_end.to(ranks.device)
         hearing = Hearing(front_end, parts.network)
-        self._begun_with = {}
+        begun_with = ""
         if options.init and state is None:
-            self._begun_with = {"init": load_initial_weights(hearing, options.init)}
+            begun_with = load_initial_weights(hearing, options.init)
         hearing = hearing.to(ranks.device).train()
         if recipe.training.batch_statistics == "fixed":
             fix_statistics(hearing)
         called = share_network(hearing, ranks, shard=options.shard)
         self._learner = make_learner(recipe, hearing)
-        self._progress = Progress() if state is None else restore_state(state, self._learner)
-        if resumed and not is_state_of(options.folder, resumed):
-            self._progress.forget_validations()  # the best model of them lies there
+        self._progress = Progress(measure=companions.measure, init=begun_with)
+        if resumed is not None and state is not None:
+            self._progress = restore_state(state, self._learner)
+            self._keep_comparable(is_state_of(options.folder, resumed))
         self._precision = resolve_precision(recipe.training.precision, ranks.device, ["bf16"])
         self._stepper = Stepper(
             recipe,
@@ -174,6 +175,15 @@ class _Run:
             ranks,
             self._precision,
         )
+
+    def _keep_comparable(self, has_best: bool) -> None:
+        """Forget validations whose best model lies elsewhere, or that were of another measure."""
+        progress, measure = self._progress, self._companions.measure
+        if progress.measure != measure and progress.best_scores:
+            self._listener.notice("measured otherwise than before: the best model is chosen anew")
+        if progress.measure != measure or not has_best:
+            progress.forget_validations()
+        progress.measure = measure
 
     def go(self, interrupts: Interrupts) -> Outcome:
         """Take all steps that are left, then measure and write the model."""
@@ -326,7 +336,9 @@ class _Run:
             progress.validated_step,
             self._options.wandb_project,
         )
-        facts = surroundings(self._ranks, self._precision) | self._begun_with
+        facts = surroundings(self._ranks, self._precision)
+        if progress.init:
+            facts["init"] = progress.init
         log.write("start", progress.step, facts)
         return log
 

@@ -15,17 +15,20 @@ MODEL_FOLDER = "model"
 def find_state(folder: Path, resume: str) -> Path | None:
     """Find the state to go on from, of ``--resume`` as it was given; None: there is none.
 
-    Raises UsageError where a run's folder would be begun anew.
+    Raises UsageError where what is in a run's folder would be lost.
     """
     own = folder / STATE_FILE
+    if resume not in ("", "auto"):
+        state = Path(resume)
+        if own.exists() and not is_state_of(folder, state):
+            raise UsageError(f"{folder} holds another training than {state}: choose another folder")
+        return state
     if not resume and own.exists():
         raise UsageError(
             f"{folder} holds a training: --resume auto continues it; "
             "otherwise choose another folder"
         )
-    if resume == "auto":
-        return own if own.exists() else None
-    return Path(resume) if resume else None
+    return own if own.exists() else None
 
 
 def is_state_of(folder: Path, state: Path) -> bool:

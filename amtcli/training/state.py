@@ -38,7 +38,8 @@ class Progress:
 
     ``step`` counts the steps done. ``sums`` are of the losses since the last line of the log, over
     ``n_summed`` steps. The last validation was after ``validated_step`` steps; the best so far had
-    ``best_scores``, and ``n_worse`` counts the validations since.
+    ``best_scores``, and ``n_worse`` counts the validations since. ``measure`` says on what they
+    were measured, and how. ``init`` names the models whose weights training began with.
     """
 
     step: int = 0
@@ -48,6 +49,8 @@ class Progress:
     validated_step: int = 0
     best_scores: dict[str, float] = field(default_factory=dict)
     n_worse: int = 0
+    measure: str = ""
+    init: str = ""
 
     def forget_validations(self) -> None:
         """Let the next one be the best so far, as nothing is left of those before."""
@@ -129,16 +132,20 @@ def read_state(path: Path, recipe: bytes, data: str) -> dict[str, Any]:
         raise TrainingError(f"{path} is no state of a training that this amt can continue")
     _check_recipe(state["recipe"], recipe.decode(), path)
     if state["data"] != data:
+        same = state["data"].split("-")[0] == data.split("-")[0]
         raise TrainingError(
-            f"{path} was trained on other recordings: give the same --data, or another folder"
+            f"{path} was trained on the same recordings in another order: give --data in its order"
+            if same
+            else f"{path} was trained on other recordings: give the same --data, or another folder"
         )
     return state
 
 
 def data_identity(recordings: Sequence[PackedRecording]) -> str:
-    """Return a hash of the recordings: a step is the same only if they are."""
+    """Return hashes of the recordings and of their order: a step is the same only if they are."""
     listed = [[r.name, r.n_samples, r.sample_rate_hz, r.sha256] for r in recordings]
-    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+    hashes = (hashlib.sha256(json.dumps(each).encode()) for each in (sorted(listed), listed))
+    return "-".join(each.hexdigest() for each in hashes)
 
 
 def _check_recipe(written: str, wanted: str, path: Path) -> None:

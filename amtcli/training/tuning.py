@@ -32,6 +32,7 @@ TRIALS_FOLDER = "trials"
 _LEARNING_RATE = "optimiser.learning_rate"
 _DECADE = 10.0
 _SPACE = "space"
+_RANGE_KEYS = {"low", "high", "log"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def default_space(recipe: Recipe) -> Space:
 
 
 def read_space(path: Path) -> Space:
-    """Read a TOML file with the tables of a recipe, each value a list or a range.
+    """Read a TOML file with tables as a recipe's, each value a list or a range.
 
     A list is one of its values, ``{ low = 1e-4, high = 1e-2, log = true }`` a number between.
     Raises ModelError that names key, table and file.
@@ -83,19 +84,28 @@ def read_space(path: Path) -> Space:
     for table, entries in read_toml(path).items():
         if not isinstance(entries, dict):
             raise ModelError(f"{path}: {table!r} must be a table of the recipe")
-        for key, values in entries.items():
-            name = f"{table}.{key}"
-            if isinstance(values, list) and values:
-                space[name] = tuple(values)
-            elif isinstance(values, dict):
-                space[name] = from_table(Range, values, name, path)
-            else:
-                raise ModelError(
-                    f"{path}: {name} must be a list of values, or a range such as "
-                    "{ low = 1e-4, high = 1e-2, log = true }"
-                )
+        space |= _table_space(table, entries, path)
     if not space:
         raise ModelError(f"{path}: names nothing to choose")
+    return space
+
+
+def _table_space(table: str, entries: Mapping[str, Any], path: Path) -> Space:
+    """Read the choices of one table and of those within it."""
+    space: dict[str, Range | tuple[Any, ...]] = {}
+    for key, values in entries.items():
+        name = f"{table}.{key}"
+        if isinstance(values, list) and values:
+            space[name] = tuple(values)
+        elif isinstance(values, dict) and values.keys() & _RANGE_KEYS:
+            space[name] = from_table(Range, values, name, path)
+        elif isinstance(values, dict):
+            space |= _table_space(name, values, path)
+        else:
+            raise ModelError(
+                f"{path}: {name} must be a list of values, or a range such as "
+                "{ low = 1e-4, high = 1e-2, log = true }"
+            )
     return space
 
 
@@ -133,7 +143,7 @@ class _Search:
             for name, values in space.items()
         }
         for end in (0, -1):  # refused now, not after hours of trials
-            read_recipe(run / BASE_FILE, _overrides(_corner(space, end)))
+            read_recipe(run / BASE_FILE, _overrides(self._corner(end)))
         self._study = self._optuna.create_study(
             storage=f"sqlite:///{(run / STUDY_FILE).resolve()}",
             study_name=recipe.about.name,
@@ -211,6 +221,17 @@ class _Search:
             raise ModelError(f"{name} is a whole number: so must low and high of its range be")
         return distributions.IntDistribution(int(values.low), int(values.high), log=values.log)
 
+    def _corner(self, end: int) -> dict[str, Any]:
+        """Return the first (0) or last (-1) of what each setting may be."""
+        choices = {
+            name: values if isinstance(values, tuple) else self._distributions[name]
+            for name, values in self._space.items()
+        }
+        return {
+            name: each[end] if isinstance(each, tuple) else (each.low, each.high)[end]
+            for name, each in choices.items()
+        }
+
 
 class _HopelessError(Exception):
     """A trial is worse than half of those before it were at the same step."""
@@ -258,19 +279,13 @@ def _keep_base(path: Path, recipe: Recipe) -> None:
 
 def _setting(recipe: Recipe, name: str) -> Any:
     """Return a recipe's own value of a setting."""
-    table, _, key = name.partition(".")
+    value: Any = dataclasses.asdict(recipe)
     try:
-        return dataclasses.asdict(recipe)[table][key]
-    except KeyError:
+        for key in name.split("."):
+            value = value[key]
+        return value
+    except (KeyError, TypeError):
         raise ModelError(f"the recipe has no {name}, which the space lists") from None
-
-
-def _corner(space: Space, end: int) -> dict[str, Any]:
-    """Return the first (0) or last (-1) of what each setting may be."""
-    return {
-        name: (values.low, values.high)[end] if isinstance(values, Range) else values[end]
-        for name, values in space.items()
-    }
 
 
 def _overrides(settings: Mapping[str, Any]) -> list[str]:

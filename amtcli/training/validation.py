@@ -37,6 +37,7 @@ from amtcli.training.export import model_config
 from amtcli.training.objectives.objective import Objective, Targets, WindowLabels
 from amtcli.training.recipe import Recipe
 from amtcli.training.sampling import cut_labels
+from amtcli.training.state import data_identity
 from amtcli.training.thresholds import DecoderCache, check_grid, choose_settings
 
 _CONVENTIONS = Conventions()
@@ -89,6 +90,13 @@ def make_validator(recipe: Recipe, recordings: Sequence[PackedRecording]) -> Val
     parse_threshold(f"{config.metric}=0", score_names(_CONVENTIONS))
     check_grid(recipe.decoder, config.thresholds, recipe.path)
     return ScoreValidator(recipe, excerpts)
+
+
+def measure_identity(recipe: Recipe, recordings: Sequence[PackedRecording]) -> str:
+    """Return what tells measures apart: scores on other recordings, or others, are no better."""
+    config = recipe.validation
+    how = f"{config.metric}-{config.n_recordings}-{config.excerpt_s:g}"
+    return f"{data_identity(recordings)}-{how}"
 
 
 def choose_excerpts(
