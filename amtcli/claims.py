@@ -3,8 +3,8 @@
 A claim is a lock that the operating system holds for a process and drops with it, so a killed
 process leaves no claim behind. The locked files live in the user's state folder, not beside
 the outputs, and there are at most `_N_LOCKS` of them, for ever: an output's path chooses its
-lock. Two outputs may share a lock; that only makes one wait for the other. Processes of other
-users or other machines are not seen.
+lock. Two outputs may share a lock; that only makes other processes wait for both. Processes of
+other users or other machines are not seen.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Claims:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or user_state_path("amt", appauthor=False) / "claims"
-        self._held: dict[str, FileLock] = {}
+        self._held: dict[str, tuple[FileLock, set[str]]] = {}  # with the paths that it stands for
         self._mutex = threading.Lock()
 
     def take(self, paths: Iterable[Path], *, wait: bool = False) -> bool:
@@ -37,25 +37,29 @@ class Claims:
         Where the state folder cannot be written nothing can be claimed, and all is granted.
         """
         taken: list[str] = []
-        for name in sorted({_lock_name(path) for path in paths}):
-            if not self._take_lock(name, wait):
+        for path in sorted({_resolved(path) for path in paths}):
+            if not self._take_path(path, wait):
                 self._drop(taken)
                 return False
-            taken.append(name)
+            taken.append(path)
         return True
 
     def release(self, paths: Iterable[Path]) -> None:
         """Give the claims on ``paths`` back; those not held are passed over."""
-        self._drop({_lock_name(path) for path in paths})
+        self._drop({_resolved(path) for path in paths})
 
     def release_all(self) -> None:
         """Give every claim back."""
-        self._drop(list(self._held))
+        self._drop([path for _, paths in self._held.values() for path in paths])
 
-    def _take_lock(self, name: str, wait: bool) -> bool:
+    def _take_path(self, path: str, wait: bool) -> bool:
+        name = _lock_name(path)
         with self._mutex:
-            if name in self._held:
-                return False
+            if name in self._held:  # by this path, or by another that shares its lock
+                paths = self._held[name][1]
+                is_new = path not in paths
+                paths.add(path)
+                return is_new
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self._folder / f"{name}.lock", thread_local=False)
@@ -65,17 +69,27 @@ class Claims:
         except OSError:  # no place for locks: work goes on without claims
             return True
         with self._mutex:
-            self._held[name] = lock
+            self._held[name] = lock, {path}
         return True
 
-    def _drop(self, names: Iterable[str]) -> None:
+    def _drop(self, paths: Iterable[str]) -> None:
+        free = []
         with self._mutex:
-            locks = [self._held.pop(name) for name in names if name in self._held]
-        for lock in locks:
+            for path in paths:
+                name = _lock_name(path)
+                lock, held = self._held.get(name, (None, set()))
+                held.discard(path)
+                if lock is not None and not held:
+                    del self._held[name]
+                    free.append(lock)
+        for lock in free:
             lock.release()
 
 
-def _lock_name(path: Path) -> str:
-    resolved = os.path.normcase(path.parent.resolve() / path.name)
-    digest = hashlib.sha256(os.fsencode(resolved)).digest()
+def _resolved(path: Path) -> str:
+    return os.path.normcase(path.parent.resolve() / path.name)
+
+
+def _lock_name(path: str) -> str:
+    digest = hashlib.sha256(os.fsencode(path)).digest()
     return f"{int.from_bytes(digest[:8], 'big') % _N_LOCKS:04d}"

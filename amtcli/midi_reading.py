@@ -59,11 +59,15 @@ class ScoreNote:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The notes in order of (onset, pitch), the pedal spans, and when the last event is."""
+    """The notes in order of (onset, pitch), the pedal spans, and when the last event is.
+
+    ``n_drums`` counts the strikes of channel 10, which are no notes.
+    """
 
     notes: tuple[ScoreNote, ...]
     pedals: tuple[PedalSpan, ...]
     end_s: float
+    n_drums: int = 0
 
     def performance(self) -> Performance:
         """Forget where things stand; strikes of one key in one tick become one, the loudest."""
@@ -142,7 +146,11 @@ def read_score(
     except _DamageError as damage:
         raise MidiError(f"{name} {damage}") from None
     clock = _Clock(division, (tempo for track in tracks for tempo in track.tempi))
-    events = sorted((event for track in tracks for event in track.events), key=attrgetter("tick"))
+    everything = [event for track in tracks for event in track.events]
+    drums = [event for event in everything if event.channel == _DRUM_CHANNEL]
+    n_drums = sum(event.kind == _NOTE_ON and event.value > 0 for event in drums)
+    events = [event for event in everything if event.channel != _DRUM_CHANNEL]
+    events.sort(key=attrgetter("tick"))
     end_tick = max((track.end_tick for track in tracks), default=0)
     spans = _pair(events, end_tick)
     spans.sort(key=lambda span: (span[0].tick, span[0].number))
@@ -161,7 +169,7 @@ def read_score(
     )
     down_from = {SUSTAIN_PEDAL: sustain_down_from, SOFT_PEDAL: PEDAL_DOWN}
     pedals = _pedals(events, end_tick, clock, down_from)
-    return Score(notes, pedals, clock.seconds(end_tick))
+    return Score(notes, pedals, clock.seconds(end_tick), n_drums)
 
 
 def with_velocities(data: bytes, velocities: Mapping[int, int]) -> bytes:
@@ -332,7 +340,7 @@ def _channel_event(cursor: _Cursor, status: int, tick: int, track: int) -> _Even
         return None
     value = cursor.data_byte()
     is_wanted = number in _PEDALS if kind == _CONTROL_CHANGE else kind in (_NOTE_OFF, _NOTE_ON)
-    if not is_wanted or channel == _DRUM_CHANNEL:
+    if not is_wanted:
         return None
     return _Event(tick, track, kind, channel, number, value, cursor.at - 1)
 

@@ -8,6 +8,7 @@ The file system is looked at, never changed.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import unicodedata
@@ -134,12 +135,8 @@ def _look_at_existing(planned: PlannedRecording, existing: Existing) -> PlannedR
     """Skip a recording only when every asked output is there; else keep what is missing."""
     paths = [output.path for output in planned.outputs if output.path is not None]
     for path in paths:
-        try:
-            path.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            problem = f"{path.name[:40]}...: the output cannot be named so: {error.strerror}"
+        if reason := _why_no_name(path):
+            problem = f"{path.name[:40]}...: the output cannot be named so: {reason}"
             return replace(planned, action=Action.FAIL, problem=problem, outputs=())
     if existing is not Existing.SKIP or not paths or planned.action is Action.FAIL:
         return planned
@@ -147,6 +144,21 @@ def _look_at_existing(planned: PlannedRecording, existing: Existing) -> PlannedR
     if missing:
         return replace(planned, outputs=missing)
     return replace(planned, action=Action.SKIP)
+
+
+def _why_no_name(path: Path) -> str | None:
+    """Say why no file can be called so; None where one can, also in a folder that is not there."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        return error.strerror
+    if not hasattr(os, "pathconf"):
+        return None
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    longest = os.pathconf(folder, "PC_NAME_MAX")
+    return os.strerror(errno.ENAMETOOLONG) if len(os.fsencode(path.name)) > longest else None
 
 
 def _refuse_existing(plan: Plan, existing: Existing) -> None:

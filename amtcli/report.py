@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from amtcli.errors import UsageError
 
 if TYPE_CHECKING:
     from amtcli.engine import Transcription
@@ -80,7 +84,35 @@ def record_line(record: Record) -> str:
     return json.dumps(fields, allow_nan=False) + "\n"
 
 
-def write_record(stream: TextIO, record: Record) -> None:
-    """Append a record and push it out, so that a killed run leaves whole lines."""
-    stream.write(record_line(record))
+def read_records(path: Path) -> dict[str, str]:
+    """Read the report of an earlier run: by input, the lines of what was transcribed.
+
+    Raises UsageError where the file is something else: it would be lost. A last line that was
+    cut off by a crash is passed over.
+    """
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+        records = [(line, _parsed(line)) for line in lines[:-1]]
+        with suppress(ValueError):
+            records += [(line, _parsed(line)) for line in lines[-1:]]
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--report {path} holds something else: name another file") from error
+    if lines and not records:
+        raise UsageError(f"--report {path} holds something else: name another file")
+    return {record["input"]: line for line, record in records if record["status"] == "ok"}
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """Parse a line. Raises ValueError where it is no record."""
+    record = json.loads(line)
+    if not isinstance(record, dict) or not {"input", "status"} <= record.keys():
+        raise ValueError("no record")
+    return record
+
+
+def write_line(stream: TextIO, line: str) -> None:
+    """Append a record's line and push it out, so that a killed run leaves whole lines."""
+    stream.write(line)
     stream.flush()

@@ -141,3 +141,11 @@ def test_resampling_keeps_little_back():
         assert read / 44100 - given_s < 0.042
         if count > 100:
             break
+
+
+@pytest.mark.parametrize("rate_hz", [0, 10, 4_000_000_000])
+def test_a_rate_that_no_recording_has_is_refused(rate_hz):
+    data = bytearray(wav(SAMPLES))
+    data[24:28] = struct.pack("<I", rate_hz)
+    with pytest.raises(AudioError, match=f"pipe: its wav header says {rate_hz} Hz"):
+        open_wav(io.BytesIO(data), "pipe")

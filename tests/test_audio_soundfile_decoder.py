@@ -87,7 +87,7 @@ def test_damaged_flac_goes_on_in_place(tmp_path):
 def test_small_damage_in_flac_costs_little(tmp_path):
     """Its frames are much smaller than what the decoder has read ahead."""
     times_s = np.arange(9 * RATE_HZ) / RATE_HZ
-    path = write(tmp_path / "a.flac", 0.01 * np.sin(2 * np.pi * 441 * times_s)[None])
+    path = write(tmp_path / "a.flac", 0.02 * np.sin(2 * np.pi * 441 * times_s)[None])
     whole, _ = read(path)
     samples, stream = read(damage(path, 100))
     assert stream.duration_s == 9.0

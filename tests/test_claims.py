@@ -67,6 +67,16 @@ def test_own_claims_count_until_released(folder):
     assert Claims(folder).take([path])
 
 
+def test_a_lock_that_two_of_our_paths_share_is_held_until_both_are_released(folder, monkeypatch):
+    monkeypatch.setattr(claims, "_N_LOCKS", 1)
+    own, other = Claims(folder), Claims(folder)
+    assert own.take([Path("a.mid")]) and own.take([Path("b.mid"), Path("c.mid")])
+    own.release([Path("a.mid"), Path("b.mid")])
+    assert not other.take([Path("d.mid")])
+    own.release([Path("c.mid")])
+    assert other.take([Path("d.mid")])
+
+
 def test_path_is_one_however_it_is_spelled(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     holder = Claims(folder)

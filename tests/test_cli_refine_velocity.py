@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import os
 import sys
@@ -135,7 +136,7 @@ def test_folders_are_paired_by_name_and_one_failure_does_not_stop_the_rest(reade
     lines = result.stderr.splitlines()
     for message in (
         "amt: scores/bad.mid: not audio",
-        "amt: scores/empty.mid: the score has no notes: there are no velocities to be read",
+        "amt: scores/empty.mid: the score has no notes (drums, on channel 10, are none)",
         "amt: scores/damaged.mid is cut off: copy or export it again",
         "amt: scores/alone.mid: there is no recording of this name",
     ):
@@ -228,6 +229,12 @@ def test_a_dry_run_says_what_and_does_nothing(reader):
     assert not reader.asked
 
 
+def test_a_dry_run_for_programs_escapes_what_would_end_a_cell(reader):
+    put("s/a\tb\\c.mid", "w/a\tb\\c.wav")
+    (line,) = amt("s", "w", "-o", "out", "--dry-run").stdout.splitlines()
+    assert line.split("\t")[1] == "s/a\\tb\\\\c.mid"
+
+
 def test_a_result_for_standard_output_is_nothing_but_midi(reader):
     put("a.mid", "a.wav")
     result = amt("a.mid", "a.wav", "-o", "-")
@@ -248,6 +255,49 @@ def test_the_report_has_old_and_new_velocity_of_each_note(reader):
     assert (document["score"], document["warped"]) == ("a.mid", False)
     assert document["alignment"]["bias_s"] == pytest.approx(LATE_S, abs=0.012)
     assert [note["velocity_after"] for note in document["notes"]] == EXPECTED
+
+
+def test_a_plot_that_cannot_be_written_takes_no_result_away(reader):
+    pytest.importorskip("matplotlib")
+    put("a.mid", "a.wav")
+    Path("plots/a.png").mkdir(parents=True)
+    result = amt("a.mid", "a.wav", "-o", "out.mid", "--plot", "plots", "--report", "r.csv")
+    assert result.exit_code == 1
+    assert "amt: a.mid: no plot: " in result.stderr
+    assert velocities("out.mid") == EXPECTED
+    assert len(Path("r.csv").read_text().splitlines()) == 1 + len(EXPECTED)
+
+
+def test_what_nothing_is_heard_of_is_told_and_of_all_notes_an_error(reader, monkeypatch):
+    put("a.mid", "a.wav")
+    nothing = {0: np.nan}
+    read_velocities = reader.read_velocities
+
+    def with_gaps(scored, on_progress=None, /):
+        for reading in read_velocities(scored, on_progress):
+            read = np.where(
+                np.isin(np.arange(len(reading.velocities)), list(nothing)), np.nan, 50.0
+            )
+            yield dataclasses.replace(reading, velocities=read)
+
+    monkeypatch.setattr(reader, "read_velocities", with_gaps)
+    result = amt("a.mid", "a.wav", "-o", "some.mid")
+    assert result.exit_code == 0
+    assert (
+        "a.mid: warning: 1 notes of which nothing is heard keep their velocities" in result.stderr
+    )
+    nothing.update(dict.fromkeys(range(100), np.nan))
+    result = amt("a.mid", "a.wav", "-o", "none.mid")
+    assert result.exit_code == 1
+    assert "amt: a.mid: the recording is silent where the score has notes" in result.stderr
+    assert not Path("none.mid").exists()
+
+
+def test_a_match_that_is_no_midi_file_is_wrong_usage(reader):
+    put("a.mid", "a.wav")
+    result = amt("a.mid", "a.wav", "--match", "a.wav")
+    assert result.exit_code == 2
+    assert "--match: a.wav is not a MIDI file" in result.stderr
 
 
 def test_a_plot_is_drawn_for_each_score(reader):

@@ -18,6 +18,7 @@ from amtcli.errors import ModelError
 from amtcli.midi_reading import read_performance
 
 PEDAL_TIME = pytest.approx(0.4, abs=2e-3)
+OLD_REPORT = '{"input": "z.wav", "status": "ok"}\n'
 
 
 @pytest.fixture
@@ -350,16 +351,31 @@ def test_report_has_one_record_per_recording(engine):
     assert (good["model"], good["device"], good["precision"]) == ("stub 1.0", "cpu", "float32")
 
 
+def test_report_keeps_what_is_there_already_and_is_no_other_file(engine):
+    touch("a.wav", "b.wav")
+    assert amt("a.wav", "--report", "r.jsonl").exit_code == 0
+    (first,) = Path("r.jsonl").read_text().splitlines()
+    assert amt("a.wav", "b.wav", "--skip-existing", "--report", "r.jsonl").exit_code == 0
+    kept, second = Path("r.jsonl").read_text().splitlines()
+    assert kept == first
+    assert json.loads(second)["input"] == "b.wav"
+    Path("c.wav").write_bytes(b"RIFF of a recording")
+    result = amt("a.wav", "--overwrite", "--report", "c.wav")
+    assert result.exit_code == 2
+    assert "--report c.wav holds something else: name another file" in result.stderr
+    assert Path("c.wav").read_bytes() == b"RIFF of a recording"
+
+
 def test_report_of_before_stays_where_the_engine_cannot_be_had(engine, monkeypatch):
     def fails(*_):
         raise ModelError("there is no model")
 
     touch("a.wav")
-    Path("r.jsonl").write_text("old")
+    Path("r.jsonl").write_text(OLD_REPORT)
     monkeypatch.setattr(transcribe, "open_engine", fails)
     result = amt("a.wav", "--report", "r.jsonl")
     assert (result.exit_code, result.stderr) == (3, "amt: error: there is no model\n")
-    assert Path("r.jsonl").read_text() == "old"
+    assert Path("r.jsonl").read_text() == OLD_REPORT
     assert written() == []
 
 
@@ -401,9 +417,9 @@ def test_a_refined_transcription_names_both_models_and_keeps_all_but_velocities(
 def test_a_model_that_finds_no_notes_is_refused_before_any_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     soundfile.write("a.wav", audio(8000), 16000)
-    Path("r.jsonl").write_text("kept")
+    Path("r.jsonl").write_text(OLD_REPORT)
     words = ["transcribe", "a.wav", "--model", "velocity-swift", "--report", "r.jsonl"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 3
     assert "finds no notes itself: use it with amt refine-velocity" in result.stderr
-    assert Path("r.jsonl").read_text() == "kept"
+    assert Path("r.jsonl").read_text() == OLD_REPORT

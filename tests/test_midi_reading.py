@@ -61,6 +61,7 @@ def test_odd_bytes_are_read_and_only_velocities_change():
     data = midi(tempo(0, 500_000), ODD_TRACK)
     assert notes_of(data) == [(0.0, 0.5, 60, 70), (0.0, 0.5, 64, 71)]
     first, second = read_score(data).notes
+    assert read_score(data).n_drums == 1
     assert (first.index, first.track, first.channel, second.index) == (0, 1, 0, 1)
     assert data[first.velocity_at] == 70
     edited = with_velocities(data, {0: 1, 1: 127})

@@ -179,4 +179,5 @@ def test_output_name_too_long_fails_that_recording_only(files):
     long = "x" * 250 + ".wav"
     files("a.wav", long)
     assert actions("a.wav", long, formats=("jsonl",)) == {"a.wav": "transcribe", long: "fail"}
+    assert actions("a.wav", long, formats=("jsonl",), out="new/")[long] == "fail"
     assert actions(long) == {long: "transcribe"}

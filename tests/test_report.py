@@ -1,13 +1,12 @@
-import io
 import json
 import os
 from types import SimpleNamespace
 
 import pytest
 
-from amtcli.errors import AudioError
+from amtcli.errors import AudioError, UsageError
 from amtcli.notes import Note, Performance
-from amtcli.report import Record, RunInfo, record_line, with_figures, write_record
+from amtcli.report import Record, RunInfo, read_records, record_line, with_figures, write_line
 
 RUN = RunInfo("toy 1.0", "cuda:0", "bf16")
 
@@ -60,11 +59,31 @@ def test_each_record_reaches_the_file_at_once(tmp_path):
     path = tmp_path / "r.jsonl"
     with path.open("w") as stream:
         for name in ("a", "b"):
-            write_record(stream, Record(name, (), "ok"))
+            write_line(stream, record_line(Record(name, (), "ok")))
             assert [json.loads(line)["input"] for line in path.read_text().splitlines()][-1] == name
     assert len(path.read_text().splitlines()) == 2
 
 
 def test_numbers_that_json_cannot_hold_are_refused():
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_record(io.StringIO(), Record("a", (), "ok", audio_s=float("nan")))
+        record_line(Record("a", (), "ok", audio_s=float("nan")))
+
+
+def test_what_was_transcribed_is_read_again(tmp_path):
+    lines = [
+        record_line(Record(name, (), status)) for name, status in (("a", "ok"), ("b", "failed"))
+    ]
+    path = tmp_path / "report.jsonl"
+    assert read_records(path) == {}
+    path.write_text("".join(lines) + lines[0][:9])  # cut off by a crash
+    assert read_records(path) == {"a": lines[0].rstrip()}
+
+
+@pytest.mark.parametrize(
+    "content", [b"some notes\nof mine\n", b"RIFF\xff\xfe", b'{"a": 1}\n{}\n', b"x"]
+)
+def test_what_is_no_report_is_not_overwritten(tmp_path, content):
+    path = tmp_path / "song.wav"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="holds something else"):
+        read_records(path)

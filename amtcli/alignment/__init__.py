@@ -140,7 +140,7 @@ def warp_score(score: Times, audio: Features) -> Warp:
 
 def _refuse_empty(score: Times) -> None:
     if not len(score.onsets_s):
-        raise MidiError("the score has no notes: there are no velocities to be read")
+        raise MidiError("the score has no notes (drums, on channel 10, are none)")
 
 
 def _refuse_longer(last_s: float, limit_s: float, duration_s: float) -> None:

@@ -27,7 +27,8 @@ import soxr
 from numpy.typing import NDArray
 
 from amtcli.audio.array_decoder import ArrayDecoder
-from amtcli.audio.decoder import Decoder
+from amtcli.audio.decoder import SOURCE_RATES_HZ, Decoder
+from amtcli.audio.level import Level
 from amtcli.audio.soundfile_decoder import SoundfileDecoder
 from amtcli.errors import AudioError
 
@@ -45,7 +46,6 @@ AUDIO_SUFFIXES = _SOUNDFILE_SUFFIXES | _AV_SUFFIXES
 """Suffixes of recordings, lower-case with the dot; what a search through a folder accepts."""
 
 _BLOCK_S = 2.0
-_SOURCE_RATES_HZ = (1_000, 768_000)
 _CONVERT = "convert it to wav or flac first (for example with ffmpeg)"
 _INSTALL_AV = "pip install 'amtcli[av]'"
 # First bytes of formats that libsndfile does not decode: (offset, bytes, name).
@@ -88,6 +88,7 @@ class AudioStream:
         self._resources = resources
         self._n_samples = 0
         self._n_not_finite = 0
+        self._level = Level()
         self._iterated = False
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
@@ -122,7 +123,7 @@ class AudioStream:
         warnings = list(self._decoder.warnings)
         if self._n_not_finite:
             warnings.append(f"{self._n_not_finite} samples were NaN or infinite and were set to 0")
-        return tuple(warnings)
+        return (*warnings, *self._level.warnings())
 
     def _blocks(self) -> Iterator[NDArray[np.float32]]:
         try:
@@ -139,7 +140,9 @@ class AudioStream:
             if not finite.all():
                 self._n_not_finite += int(finite.size - np.count_nonzero(finite))
                 block = np.where(finite, block, np.float32(0))
-            yield block.mean(axis=1, keepdims=True, dtype=np.float32) if mono else block
+            given = block.mean(axis=1, keepdims=True, dtype=np.float32) if mono else block
+            self._level.add(block, given)
+            yield given
 
 
 def open_audio(
@@ -181,7 +184,7 @@ def open_audio(
         else:
             decoder = _file_decoder(_open_file(source, label, resources), label)
         resources.callback(decoder.close)
-        low, high = _SOURCE_RATES_HZ
+        low, high = SOURCE_RATES_HZ
         if not low <= decoder.rate_hz <= high:
             raise AudioError(
                 f"{label}: has a sample rate of {decoder.rate_hz} Hz, and {low} to {high} Hz can"

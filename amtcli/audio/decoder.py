@@ -8,6 +8,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+SOURCE_RATES_HZ = (1_000, 768_000)
+"""Lowest and highest sample rate of a recording that can be one."""
+
 
 class Decoder(Protocol):
     """One opened recording at its own rate and with its own channels.

@@ -15,6 +15,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from amtcli.audio.decoder import SOURCE_RATES_HZ
 from amtcli.errors import AudioError
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
@@ -119,11 +120,14 @@ def open_wav(file: BinaryIO, label: str) -> PipeSource:
     if description is None:
         raise AudioError(f"{label}: its wav header does not describe its samples")
     kind, n_channels, rate_hz, _, _, n_bits = description
-    if (kind, n_bits) not in _WAV_FORMATS or not n_channels or not rate_hz:
+    if (kind, n_bits) not in _WAV_FORMATS or not n_channels:
         raise AudioError(
             f"{label}: wav samples of kind {kind} with {n_bits} bits cannot be read live; send "
             "16 bit PCM"
         )
+    low, high = SOURCE_RATES_HZ
+    if not low <= rate_hz <= high:
+        raise AudioError(f"{label}: its wav header says {rate_hz} Hz; {low} to {high} can be read")
     length = n_bytes if 0 < n_bytes < _UNKNOWN_BYTES else None
     return PipeSource(file, rate_hz, _WAV_FORMATS[kind, n_bits], n_channels, length)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from amtcli.files import write_atomically
 from amtcli.formats import FormatOptions, formatted
 from amtcli.outputs import Existing, Output, has_content, is_special
 from amtcli.plan import Action, Plan, PlannedRecording
-from amtcli.report import Record, RunInfo, with_figures, write_record
+from amtcli.report import Record, RunInfo, record_line, with_figures, write_line
 
 if TYPE_CHECKING:
     from amtcli.engine import Engine, Transcription
@@ -58,7 +58,9 @@ class Batch:
         existing: Existing,
         screen: Screen,
         report: TextIO | None = None,
+        recorded: Mapping[str, str] | None = None,
     ) -> None:
+        self._recorded = recorded or {}
         self.tally = Tally()
         self._plan = plan
         self._existing = existing
@@ -227,8 +229,11 @@ class Batch:
         record = Record(planned.key, outputs, status, error)
         if transcription is not None:
             record = with_figures(record, transcription, self._run)
+        line = record_line(record)
+        if status == "skipped" and planned.key in self._recorded:
+            line = self._recorded[planned.key] + "\n"
         try:
-            write_record(self._report, record)
+            write_line(self._report, line)
         except BrokenPipeError:
             raise
         except OSError as error_of_report:  # hours of work go on without it, and end in failure

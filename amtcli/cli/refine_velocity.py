@@ -204,7 +204,7 @@ def refine_velocity(
         carry_out(run, job, choice, screen)
         if n_scores > 1:
             screen.say(run.summary())
-    if run.n_failed:
+    if run.n_failed or run.is_plot_missing:
         raise typer.Exit(1)
 
 

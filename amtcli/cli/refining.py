@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-import typer
-
 from amtcli.cli.progress import VERBOSE, Screen
 from amtcli.cli.result_files import check_files, check_folder
-from amtcli.cli.streams import check_stdout, is_terminal, printable, write_stdout
-from amtcli.errors import AmtError, NoInputError, UsageError
+from amtcli.cli.streams import is_terminal, print_rows, write_stdout
+from amtcli.errors import AmtError, MidiError, NoInputError, UsageError
 from amtcli.midi import MIDI_SUFFIXES
 
 if TYPE_CHECKING:
@@ -156,14 +154,13 @@ def print_job(job: Job) -> None:
     """Print what would be done: score, recording and result."""
     from amtcli.plan import Action
 
-    check_stdout()
-    person = is_terminal(sys.stdout)
+    rows = []
     for planned in job.plan.recordings:
         audio = None if planned.source is None else job.audio_of.get(planned.source)
         verb = "refine" if planned.action is Action.TRANSCRIBE else planned.action.value
         result = _name(planned) if planned.outputs else planned.problem or ""
-        cells = [printable(cell) for cell in (verb, planned.key, str(audio or ""), result)]
-        typer.echo("{:6}  {} by {} -> {}".format(*cells) if person else "\t".join(cells))
+        rows.append((verb, planned.key, str(audio or ""), result))
+    print_rows(rows, "{:6}  {} by {} -> {}")
 
 
 def read_match(text: str | None) -> Curve | NDArray[np.float64] | None:
@@ -177,7 +174,10 @@ def read_match(text: str | None) -> Curve | NDArray[np.float64] | None:
 
     if not os.path.lexists(text):
         return parse_curve(text)
-    notes = read_score(read_file(Path(text)), text).notes
+    try:
+        notes = read_score(read_file(Path(text)), text).notes
+    except MidiError as error:
+        raise UsageError(f"--match: {error}") from error
     if not notes:
         raise UsageError(f"--match {text}: there are no notes in it to be like")
     return np.array([note.velocity for note in notes], np.float64)
@@ -198,6 +198,7 @@ class Refining:
         self.refined: list[Refined] = []
         self.n_skipped = 0
         self.n_failed = 0
+        self.is_plot_missing = False
         self._job = job
         self._destination = destination
         self._mapping = mapping
@@ -275,12 +276,26 @@ class Refining:
             self._fail(planned, str(reading.error))
             return
         refined = refine(prepared, reading.velocities, self._mapping)
+        n_unread = sum(note.velocity_read is None for note in refined.notes)
+        if n_unread == len(refined.notes):
+            self._fail(planned, "the recording is silent where the score has notes")
+            return
         try:
             self._write(planned, refined)
         except AmtError as error:
             self._fail(planned, str(error))
-        else:
-            self._succeed(planned, refined)
+            return
+        self._warn_of_unread(planned, n_unread, prepared.score.n_drums)
+        self._succeed(planned, refined)
+        self._plot(planned, refined)
+
+    def _warn_of_unread(self, planned: PlannedRecording, n_unread: int, n_drums: int) -> None:
+        for n_notes, where in ((n_unread, "of which nothing is heard"), (n_drums, "on channel 10")):
+            if n_notes:
+                self._screen.say(
+                    f"amt: {planned.key}: warning: {n_notes} notes {where} keep their velocities",
+                    style="yellow",
+                )
 
     def _write(self, planned: PlannedRecording, refined: Refined) -> None:
         from amtcli.files import write_atomically
@@ -292,11 +307,19 @@ class Refining:
             raise AmtError(f"{output.path} has been written by someone else in the meantime")
         else:
             write_atomically(output.path, refined.data)
-        if self._destination.plot is not None and planned.source is not None:
-            from amtcli.refinement.plot import plot_refined
 
-            name = planned.source.relative_to(self._job.root).with_suffix("")
+    def _plot(self, planned: PlannedRecording, refined: Refined) -> None:
+        """Draw what was changed; where that cannot be, the result stands all the same."""
+        if self._destination.plot is None or planned.source is None:
+            return
+        from amtcli.refinement.plot import plot_refined
+
+        name = planned.source.relative_to(self._job.root).with_suffix("")
+        try:
             plot_refined(refined, self._destination.plot / name)
+        except AmtError as error:
+            self.is_plot_missing = True
+            self._screen.error(f"amt: {planned.key}: no plot: {error}")
 
     def _may_replace(self, path: Path) -> bool:
         from amtcli.outputs import Existing, has_content, is_special

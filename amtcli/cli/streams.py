@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from amtcli.errors import AmtError, UsageError
 
+_TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _ESCAPED = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
@@ -95,6 +97,23 @@ def write_stdout(data: bytes) -> None:
         raise
     except OSError as error:
         raise AmtError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def print_rows(rows: Iterable[Sequence[str]], shown: str) -> None:
+    """Print rows to standard output: for a person as the format ``shown`` says, else as TSV.
+
+    There a backslash, a tab or an end of line within a cell is escaped by a backslash.
+    """
+    check_stdout()
+    person = is_terminal(sys.stdout)
+    lines = [
+        shown.format(*map(printable, row))
+        if person
+        else "\t".join(cell.translate(_TSV_ESCAPES) for cell in row)
+        for row in rows
+    ]
+    text = "".join(f"{line}\n" for line in lines)
+    write_stdout(text.encode(sys.stdout.encoding, sys.stdout.errors or "strict"))
 
 
 def abandon_stdout() -> None:

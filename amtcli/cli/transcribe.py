@@ -32,9 +32,8 @@ from amtcli.cli.streams import (
     check_stdin,
     check_stdout,
     is_terminal,
-    printable,
+    print_rows,
     read_stdin,
-    write_stdout,
 )
 from amtcli.errors import UsageError
 from amtcli.files import is_folder
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from amtcli.plan import Plan
 
 _MUSICAL, _LIVE = "Musical", "Live"
-_TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 class Pedal(str, Enum):
@@ -319,11 +317,11 @@ def carry_out(
         check_stdin()
     with ExitStack() as stack:
         stack.enter_context(screen)
-        _check_report(options.report)
+        recorded = _check_report(options.report)
         has_work = bool(plan.with_action(Action.TRANSCRIBE))
         opened = open_engine(choice, screen) if has_work else None
         report = _open_report(options.report, stack)  # which empties it: something will be done
-        batch = Batch(plan, options.existing, screen, report)
+        batch = Batch(plan, options.existing, screen, report, recorded)
         batch.settle_planned()
         engine_text = ""
         if opened is not None:
@@ -341,14 +339,17 @@ def _is_live(ctx: typer.Context) -> bool:
     return "live" in names
 
 
-def _check_report(report: str | None) -> None:
+def _check_report(report: str | None) -> dict[str, str]:
+    """Look whether a report can be written; returns what an earlier run has put into it."""
     from amtcli.outputs import is_special, unwritable
+    from amtcli.report import read_records
 
     if report is None or report == "-" or is_special(Path(report)):
-        return
+        return {}
     folder = Path(report).parent
     if not is_folder(folder) or unwritable(folder):
         raise UsageError(f"--report {report} cannot be written: choose another folder")
+    return read_records(Path(report))
 
 
 def _open_report(report: str | None, stack: ExitStack) -> TextIO | None:
@@ -381,16 +382,11 @@ def _existing(skip_existing: bool, overwrite: bool) -> Existing:
 
 
 def _print_plan(plan: Plan) -> None:
-    check_stdout()
-    person = is_terminal(sys.stdout)
-    lines = []
+    rows = []
     for planned in plan.recordings:
         targets = [str(output.path or "-") for output in planned.outputs]
-        for target in targets or [planned.problem or ""]:
-            cells = (planned.action.value, planned.key, target)
-            if person:
-                line = "{:10}  {} -> {}".format(*map(printable, cells))
-            else:
-                line = "\t".join(cell.translate(_TSV_ESCAPES) for cell in cells)
-            lines.append(f"{line}\n")
-    write_stdout("".join(lines).encode(sys.stdout.encoding, sys.stdout.errors or "strict"))
+        rows += [
+            (planned.action.value, planned.key, target)
+            for target in targets or [planned.problem or ""]
+        ]
+    print_rows(rows, "{:10}  {} -> {}")
