@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import threading
 
@@ -352,6 +353,9 @@ def test_a_state_elsewhere_takes_no_trainings_place(tmp_path, recordings):
     with pytest.raises(UsageError, match="two holds another training"):
         run(tmp_path, recordings, name="two", resume=str(tmp_path / "one" / STATE_FILE))
     assert same(state_of(tmp_path, "two"), before)
+    kept = tmp_path / "two" / "state" / "kept.pt"  # a copy of its own it may go back to
+    shutil.copy(tmp_path / "two" / STATE_FILE, kept)
+    run(tmp_path, recordings, name="two", resume=str(kept))
 
 
 def test_measured_otherwise_the_best_is_chosen_anew(tmp_path, recordings):

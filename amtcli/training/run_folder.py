@@ -20,7 +20,7 @@ def find_state(folder: Path, resume: str) -> Path | None:
     own = folder / STATE_FILE
     if resume not in ("", "auto"):
         state = Path(resume)
-        if own.exists() and not is_state_of(folder, state):
+        if own.exists() and not state.resolve().is_relative_to(folder.resolve()):
             raise UsageError(f"{folder} holds another training than {state}: choose another folder")
         return state
     if not resume and own.exists():
