@@ -137,6 +137,15 @@ def test_without_a_model_the_one_that_ships_for_it_is_taken(tmp_path, monkeypatc
     assert list(map(rounded, heard)) == list(map(rounded, wanted))
 
 
+def test_a_stream_that_is_cut_off_is_told(model):
+    data = wav()
+    _, whole = live(model, data=data)
+    _, cut = live(model, data=data[:-RATE_HZ])  # half a second of 16 bits
+    told = "amt: the stream ended 0.50 s before its header says"
+    assert told not in whole.stderr.splitlines()
+    assert told in cut.stderr.splitlines()
+
+
 def test_nothing_in_nothing_out(model):
     assert live(model, "--raw-rate", "16000", data=b"")[0] == []
 

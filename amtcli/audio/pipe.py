@@ -93,6 +93,12 @@ class PipeSource:
         samples = self._format.decode(data[:n_whole]).reshape(-1, self._n_channels)
         return np.where(np.isfinite(samples), samples, np.float32(0))
 
+    @property
+    def missing_s(self) -> float:
+        """Seconds that were announced and have not come."""
+        frame_bytes = self._format.n_bytes * self._n_channels
+        return (self._n_left or 0) / frame_bytes / self.rate_hz
+
 
 def open_wav(file: BinaryIO, label: str) -> PipeSource:
     """Read the header of a wav stream, up to its samples.

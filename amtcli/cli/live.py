@@ -80,6 +80,9 @@ def transcribe_live(options: LiveOptions) -> None:
         n_overflows = getattr(source, "n_overflows", 0)
         if n_overflows:
             screen.say(f"amt: samples were lost {n_overflows} times: this machine is too slow")
+        missing_s = 0.0 if listening.is_interrupted else getattr(source, "missing_s", 0.0)
+        if missing_s:
+            screen.say(f"amt: the stream ended {missing_s:.2f} s before its header says")
         screen.say(f"{n_notes} notes")
     if listening.is_interrupted:
         raise KeyboardInterrupt
