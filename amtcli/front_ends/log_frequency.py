@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -77,10 +78,7 @@ class LogFrequency(FrontEnd):
         self.sample_rate_hz = config.sample_rate_hz
         self._groups: list[list[tuple[int, int]]] = []  # per window and group: spectrum's slice
         for index, length in enumerate(config.window_samples):
-            hann = torch.hann_window(length, dtype=torch.float64)
-            # A full-scale sinusoid in the middle of a spectrum's bin has power 1.
-            scaled = (hann * 2 / hann.sum()).float()
-            self.register_buffer(f"window_{index}", scaled, persistent=False)
+            self.register_buffer(f"window_{index}", scaled_hann(length), persistent=False)
             self._groups.append(self._add_filters(index, pitch_filters(config, length)))
 
     def forward(self, windows: Sequence[Tensor]) -> Tensor:
@@ -121,6 +119,16 @@ class LogFrequency(FrontEnd):
             for group, (first, last) in enumerate(self._groups[index])
         ]
         return torch.cat(bins, dim=-1)
+
+
+def scaled_hann(length: int) -> Tensor:
+    """Return a periodic Hann window (length,), by which a full-scale sinusoid has power 1.
+
+    By NumPy: the first cosine that PyTorch computes on several threads of a process is now and
+    then another one in the last place, and what is heard in int8 would be another with it.
+    """
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+    return torch.from_numpy((hann * 2 / hann.sum()).astype(np.float32))
 
 
 def bin_frequencies_hz(config: LogFrequencyConfig) -> Tensor:
