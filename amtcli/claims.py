@@ -37,7 +37,8 @@ class Claims:
         Where the state folder cannot be written nothing can be claimed, and all is granted.
         """
         taken: list[str] = []
-        for path in sorted({_resolved(path) for path in paths}):
+        # In the order of their locks: two that wait could otherwise wait for each other.
+        for path in sorted({_resolved(path) for path in paths}, key=_lock_name):
             if not self._take_path(path, wait):
                 self._drop(taken)
                 return False

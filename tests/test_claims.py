@@ -77,6 +77,23 @@ def test_a_lock_that_two_of_our_paths_share_is_held_until_both_are_released(fold
     assert other.take([Path("d.mid")])
 
 
+def test_locks_are_taken_in_one_order_whatever_stands_for_them(folder, monkeypatch):
+    numbers, taken = {"a.mid": "9", "b.mid": "5", "c.mid": "5", "d.mid": "9"}, []
+
+    class Noted(claims.FileLock):
+        def acquire(self, *args, **options):
+            taken.append(Path(self.lock_file).stem)
+            return super().acquire(*args, **options)
+
+    monkeypatch.setattr(claims, "_lock_name", lambda path: numbers[Path(path).name])
+    monkeypatch.setattr(claims, "FileLock", Noted)
+    for names in (("a.mid", "b.mid"), ("c.mid", "d.mid")):
+        own = Claims(folder)
+        assert own.take(map(Path, names))
+        own.release_all()
+    assert taken == ["5", "9", "5", "9"]
+
+
 def test_path_is_one_however_it_is_spelled(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     holder = Claims(folder)

@@ -169,3 +169,5 @@ def test_without_a_score_nothing_is_built_that_does_not_learn():
     deaf = network(replace(SMALL, score_informed=False)).train()
     deaf(features(60, batch=2), score(60, batch=2)).square().mean().backward()
     assert all(p.grad is not None for p in deaf.parameters())
+    n_deaf, n_informed = (sum(p.numel() for p in n.parameters()) for n in (deaf, network(SMALL)))
+    assert n_deaf < n_informed
