@@ -21,6 +21,7 @@ from amtcli.checkpoints.renaming import conv_stack, lstm, pair, renamed
 from amtcli.decoders.note_states import NoteStatesConfig
 from amtcli.errors import ModelError
 from amtcli.front_ends.log_mel import LogMelConfig, mel_filters
+from amtcli.front_ends.windowing import hann
 from amtcli.networks.autoregressive import AutoregressiveConfig
 from amtcli.windows import FastWindow, WindowConfig
 
@@ -57,7 +58,7 @@ def _check_constants(state: Mapping[str, Tensor], path: Path) -> None:
     """Refuse a checkpoint whose window or mel filters are not those of our front-end."""
     ours = {}
     if _FOURIER_KEY in state:  # real parts, then imaginary ones; at 0 Hz that is the window
-        ours[_FOURIER_KEY] = torch.hann_window(state[_FOURIER_KEY].shape[-1])
+        ours[_FOURIER_KEY] = hann(state[_FOURIER_KEY].shape[-1]).float()
     if _MEL_KEY in state:
         window_samples = 2 * (state[_MEL_KEY].shape[-1] - 1)
         ours[_MEL_KEY] = mel_filters(_front_end(window_samples)).T

@@ -21,6 +21,7 @@ from amtcli.checkpoints.renaming import renamed
 from amtcli.decoders.regression import RegressionConfig
 from amtcli.errors import ModelError
 from amtcli.front_ends.log_mel import LogMelConfig, mel_filters
+from amtcli.front_ends.windowing import hann
 from amtcli.networks.hpt import HptConfig
 from amtcli.windows import FastWindow, WindowConfig
 
@@ -140,10 +141,9 @@ def _check_constants(state: Mapping[str, Tensor], path: Path) -> None:
     n = FRONT_END.window_samples
     samples, bins = torch.arange(n), torch.arange(n // 2 + 1)
     phase = (bins[:, None] * samples % n).double() * (2 * math.pi / n)
-    hann = torch.hann_window(n, dtype=torch.float64)
     expected = {
-        _REAL_KEY: phase.cos() * hann,
-        _IMAGINARY_KEY: -phase.sin() * hann,
+        _REAL_KEY: phase.cos() * hann(n),
+        _IMAGINARY_KEY: -phase.sin() * hann(n),
         _MEL_KEY: mel_filters(FRONT_END),
     }
     for key in expected.keys() & state.keys():

@@ -18,6 +18,7 @@ from amtcli.checkpoints.origin import Expected, Origin, Settings, tensors_under
 from amtcli.decoders.semi_crf import SemiCrfConfig
 from amtcli.errors import ModelError
 from amtcli.front_ends.multi_window_log_mel import MultiWindowLogMelConfig, mel_filters
+from amtcli.front_ends.windowing import hann
 from amtcli.networks.transkun import TranskunConfig
 from amtcli.windows import FastWindow, WindowConfig
 
@@ -143,7 +144,7 @@ def _phases_first(weight: Tensor) -> Tensor:
 def _check_constants(state: Mapping[str, Tensor], path: Path) -> None:
     """Refuse a checkpoint whose fixed window or mel filters are not those of our front-end."""
     config = _front_end(state)
-    ours = {_HANN_KEY: torch.hann_window(config.window_samples), _MEL_KEY: mel_filters(config)}
+    ours = {_HANN_KEY: hann(config.window_samples).float(), _MEL_KEY: mel_filters(config)}
     for key, tensor in ours.items():
         theirs = state[key]
         if theirs.shape != tensor.shape or not torch.allclose(theirs, tensor, rtol=0, atol=1e-6):

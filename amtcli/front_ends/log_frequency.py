@@ -10,12 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from amtcli.front_ends.front_end import FrontEnd
+from amtcli.front_ends.windowing import hann
 
 _BINS_AT_ONCE = 27  # bins whose filters are applied in one product, over their own spectrum only
 _FRAMES_AT_ONCE = 256  # so that spectra stay in the processor's cache
@@ -122,13 +122,9 @@ class LogFrequency(FrontEnd):
 
 
 def scaled_hann(length: int) -> Tensor:
-    """Return a periodic Hann window (length,), by which a full-scale sinusoid has power 1.
-
-    By NumPy: the first cosine that PyTorch computes on several threads of a process is now and
-    then another one in the last place, and what is heard in int8 would be another with it.
-    """
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
-    return torch.from_numpy((hann * 2 / hann.sum()).astype(np.float32))
+    """Return a periodic Hann window (length,), by which a full-scale sinusoid has power 1."""
+    window = hann(length)
+    return (window * 2 / window.sum()).float()
 
 
 def bin_frequencies_hz(config: LogFrequencyConfig) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from amtcli.front_ends.front_end import FrontEnd
+from amtcli.front_ends.windowing import hann
 
 # Slaney's Auditory Toolbox: linear up to 1 kHz, which is mel 15, then 27 mels per factor of 6.4.
 _SLANEY_HZ_PER_MEL = 200 / 3
@@ -70,7 +71,7 @@ class LogMel(FrontEnd):
         self.config = config
         self.sample_rate_hz = config.sample_rate_hz
         self.register_buffer("filters", mel_filters(config), persistent=False)
-        self.register_buffer("hann", torch.hann_window(config.window_samples), persistent=False)
+        self.register_buffer("hann", hann(config.window_samples).float(), persistent=False)
 
     def forward(self, windows: Sequence[Tensor]) -> Tensor:
         """Turn windows, each (1, samples) and all equally long, into features.

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from amtcli.front_ends.front_end import FrontEnd
+from amtcli.front_ends.windowing import hann
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,7 @@ class MultiWindowLogMel(FrontEnd):
         # Bins without weight in any filter (9 in 14 of them) are not worth computing powers for.
         self.first_bin, self.last_bin = int(used[0]), int(used[-1]) + 1
         self.register_buffer("band", mel[self.first_bin : self.last_bin], persistent=False)
-        hann = torch.hann_window(config.window_samples)
-        self.register_buffer("hann", hann, persistent=False)
+        self.register_buffer("hann", hann(config.window_samples).float(), persistent=False)
 
     def analysis_windows(self) -> Tensor:
         """Return the Hann window and the learned Gaussians, (windows, window_samples)."""
