@@ -9,6 +9,7 @@ import itertools
 import os
 import platform
 import re
+import stat
 import sys
 import time
 import uuid
@@ -35,6 +36,9 @@ _PROCESS_TOKEN = uuid.uuid4().hex[:8]
 _SERIAL_NUMBERS = itertools.count()
 _TEMPORARY_NAME = re.compile(r"\.amt-\w{16}-(\w{8})-(\d+)-(\w{8})-\d+\.tmp")
 _FOREIGN_STALE_S = 86_400.0
+# Where the system lists what a process has open, links resolved.
+_OPEN_FILES = re.compile(r"/dev/fd|/proc/\d+(/task/\d+)?/fd")
+_MOST_LINKS = 40  # as many as Linux follows
 
 
 def exists(path: Path) -> bool:
@@ -45,6 +49,32 @@ def exists(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Whether ``path`` is a folder; False for names that the system does not even take."""
     return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for such
+
+
+def is_special(path: Path) -> bool:
+    """Whether ``path`` is written into, never replaced: a device, a pipe, a socket, an open file.
+
+    An open file is what ``/dev/stdout`` leads to while standard output goes to a file.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    if stat.S_ISREG(mode):
+        return _open_file(path) is not None
+    return not stat.S_ISDIR(mode)
+
+
+def open_in_place(name: str, flags: int) -> int:
+    """Open what is special: an opener for `open`.
+
+    By its name Linux opens a file that we have open already anew: emptied, and at its beginning,
+    so that messages and results would be written over one another.
+    """
+    entry = _open_file(Path(name))
+    if entry is not None and entry.parent == Path(f"/proc/{os.getpid()}/fd"):
+        return os.dup(int(entry.name))
+    return os.open(name, flags, 0o666)
 
 
 def all_files_below(folder: Path) -> Iterator[Path]:
@@ -83,8 +113,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     The bytes go to a hidden file in the same folder, reach the disk, and then take the name
     ``path`` in one step, replacing what had it. After a failure or an interruption ``path`` is
     what it was before, and the hidden file is gone. What a killed process leaves is hidden,
-    ends in ``.tmp``, and is removed by the next write to the same path. A path that names a
-    device or a pipe is written to directly.
+    ends in ``.tmp``, and is removed by the next write to the same path. What is special is
+    written to directly.
 
     Raises
     ------
@@ -93,8 +123,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not path.is_file() and not path.is_dir():
-            path.write_bytes(data)  # a file in place of /dev/null would harm the whole machine
+        if is_special(path):  # a file in place of /dev/null would harm the whole machine
+            with open(path, "wb", opener=open_in_place) as file:
+                file.write(data)
         else:
             remove_stale_temporaries(path)
             _write_and_replace(path, data)
@@ -115,6 +146,19 @@ def remove_stale_temporaries(path: Path) -> None:
         for entry in entries:
             if entry.name.startswith(prefix) and _is_stale(Path(entry.path)):
                 Path(entry.path).unlink()
+
+
+def _open_file(path: Path) -> Path | None:
+    """Follow links to an entry of a list of open files, as ``/proc/77/fd/1``; None: to no such."""
+    for _ in range(_MOST_LINKS):
+        folder = os.path.realpath(path.parent)
+        if _OPEN_FILES.fullmatch(folder):
+            return Path(folder, path.name)
+        try:
+            path = Path(folder, path.readlink())
+        except OSError:
+            return None
+    return None
 
 
 def _write_and_replace(path: Path, data: bytes) -> None:

@@ -7,7 +7,6 @@ several recordings; for one recording a name is a file, and its suffix says the 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,6 +16,7 @@ from pathlib import Path
 from amtcli.audio import AUDIO_SUFFIXES
 from amtcli.errors import UsageError
 from amtcli.files import is_folder
+from amtcli.files import is_special as is_special
 from amtcli.formats import FORMATS
 from amtcli.inputs import STANDARD_STREAM, Found, Inputs
 from amtcli.midi import MIDI_SUFFIXES
@@ -64,15 +64,6 @@ def parse_formats(words: Iterable[str]) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(names)) or None
 
 
-def is_special(path: Path) -> bool:
-    """Whether ``path`` is a device, pipe or socket: written into, never replaced."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
 def unwritable(folder: Path) -> str | None:
     """Say why nothing can be written into ``folder``, which need not exist; None: it can."""
     there = folder
@@ -85,7 +76,7 @@ def unwritable(folder: Path) -> str | None:
 
 def has_content(path: Path) -> bool:
     """Whether ``path`` is a file with something in it, which a finished output always is."""
-    return path.is_file() and path.stat().st_size > 0
+    return path.is_file() and path.stat().st_size > 0 and not is_special(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from enum import Enum
 from pathlib import Path
 
 from amtcli.errors import NoInputError, UsageError
+from amtcli.files import is_special
 from amtcli.inputs import STANDARD_STREAM, Found, Inputs
 from amtcli.outputs import (
     Existing,
@@ -25,7 +26,6 @@ from amtcli.outputs import (
     OutputOptions,
     choose_target,
     has_content,
-    is_special,
     unwritable,
 )
 

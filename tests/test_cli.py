@@ -199,6 +199,34 @@ def test_closed_standard_output_takes_no_result_away():
     assert result.stderr.startswith(b"amt: error: standard output is closed")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="lists open files in /proc")
+def test_results_go_into_standard_streams_that_are_files():
+    Path("a.wav").touch()
+    Path("a.tsv").write_text("0\t1\t60\t64\n")
+    Path("out").symlink_to("/proc/self/fd/1")
+    Path("err").symlink_to("/proc/self/fd/2")
+
+    def streams(*words):
+        with Path("stdout").open("w+b") as stdout, Path("stderr").open("w+b") as stderr:
+            stderr.write(b"before\n")
+            stderr.flush()
+            command = stub_command(*words)
+            assert subprocess.run(command, stdout=stdout, stderr=stderr).returncode == 0
+        assert Path("out").is_symlink() and Path("err").is_symlink()
+        return Path("stdout").read_text(), Path("stderr").read_text()
+
+    out, err = streams("transcribe", "a.wav", "-o", "err", "--format", "csv", "--overwrite")
+    before, head, *_, summary = err.splitlines()
+    assert (out, before, head[:6], summary[:8]) == ("", "before", "onset_", "a.wav ->")
+    out, err = streams("transcribe", "a.wav", "--report", "err")
+    before, record, summary = err.splitlines()
+    assert (json.loads(record)["outputs"], summary[:8]) == (["a.mid"], "a.wav ->")
+    out, err = streams("evaluate", "a.tsv", "a.tsv", "--csv", "out", "--errors", "err")
+    assert out.startswith("1 piece")
+    assert out.splitlines()[-2].startswith("name,reference,estimate,")
+    assert err.splitlines()[1].startswith("piece,kind,onset_s,")
+
+
 @posix
 def test_reader_that_leaves_early_is_no_traceback():
     Path("a.wav").touch()

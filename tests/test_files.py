@@ -13,9 +13,15 @@ import pytest
 
 from amtcli import files
 from amtcli.errors import AmtError
-from amtcli.files import all_files_below, remove_stale_temporaries, write_atomically
+from amtcli.files import (
+    all_files_below,
+    is_special,
+    remove_stale_temporaries,
+    write_atomically,
+)
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and limits")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="lists open files in /proc")
 MEBIBYTE = bytes(1 << 20)
 
 # Stops between the last byte on disk and the new name.
@@ -198,6 +204,52 @@ def test_a_device_is_written_to_and_not_replaced(tmp_path):
         write_atomically(pipe, b"data")
         assert reader.communicate(timeout=10)[0] == b"data"
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.fixture
+def stream(tmp_path):
+    """An open file, ``end`` a link to it as ``/dev/stdout`` is, by way of a second link."""
+    with (tmp_path / "stream").open("wb", buffering=0) as file:
+        (tmp_path / "number").symlink_to(f"/proc/self/fd/{file.fileno()}")
+        (tmp_path / "end").symlink_to("number")
+        yield file
+
+
+@linux_only
+def test_a_link_to_an_open_file_is_written_to_where_that_file_is(tmp_path, stream):
+    before = names(tmp_path)
+    stream.write(b"before, ")
+    write_atomically(tmp_path / "end", b"data")
+    stream.write(b", after")
+    assert (tmp_path / "stream").read_bytes() == b"before, data, after"
+    assert (tmp_path / "end").readlink() == Path("number")
+    assert names(tmp_path) == before
+
+
+@linux_only
+def test_an_open_file_of_another_process_is_written_to_and_not_replaced(tmp_path):
+    out = tmp_path / "out"
+    with (
+        out.open("wb") as file,
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file) as process,
+    ):
+        (tmp_path / "end").symlink_to(f"/proc/{process.pid}/fd/1")
+        write_atomically(tmp_path / "end", b"data")
+        process.communicate(timeout=10)
+        assert os.fstat(file.fileno()).st_ino == out.stat().st_ino
+    assert (out.read_bytes(), names(tmp_path)) == (b"data", ["end", "out"])
+
+
+@linux_only
+def test_what_is_special(tmp_path, stream):
+    (tmp_path / "plain").symlink_to("stream")
+    (tmp_path / "folder").symlink_to("/proc/self/fd")
+    (tmp_path / "loop").symlink_to("loop")
+    own = f"folder/{stream.fileno()}"
+    found = [is_special(tmp_path / name) for name in ("end", "number", own, os.devnull)]
+    assert found == [True] * 4
+    found = [is_special(tmp_path / name) for name in ("stream", "plain", "loop", "folder", "none")]
+    assert found == [False] * 5
 
 
 @posix_only

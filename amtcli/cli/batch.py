@@ -16,9 +16,9 @@ from amtcli.cli.engines import Producer
 from amtcli.cli.progress import CHATTY, VERBOSE, Screen
 from amtcli.cli.streams import write_stdout
 from amtcli.errors import AmtError
-from amtcli.files import write_atomically
+from amtcli.files import is_special, write_atomically
 from amtcli.formats import FormatOptions, formatted
-from amtcli.outputs import Existing, Output, has_content, is_special
+from amtcli.outputs import Existing, Output, has_content
 from amtcli.plan import Action, Plan, PlannedRecording
 from amtcli.report import Record, RunInfo, record_line, with_figures, write_line
 

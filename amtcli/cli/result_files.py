@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from amtcli.errors import UsageError
-from amtcli.outputs import is_special, unwritable
+from amtcli.files import is_special
+from amtcli.outputs import unwritable
 
 
 def check_files(paths: Mapping[str, Path]) -> None:

@@ -36,7 +36,7 @@ from amtcli.cli.streams import (
     read_stdin,
 )
 from amtcli.errors import UsageError
-from amtcli.files import is_folder
+from amtcli.files import is_folder, is_special, open_in_place
 
 if TYPE_CHECKING:
     from amtcli.formats import FormatOptions
@@ -341,7 +341,7 @@ def _is_live(ctx: typer.Context) -> bool:
 
 def _check_report(report: str | None) -> dict[str, str]:
     """Look whether a report can be written; returns what an earlier run has put into it."""
-    from amtcli.outputs import is_special, unwritable
+    from amtcli.outputs import unwritable
     from amtcli.report import read_records
 
     if report is None or report == "-" or is_special(Path(report)):
@@ -359,7 +359,9 @@ def _open_report(report: str | None, stack: ExitStack) -> TextIO | None:
         check_stdout()
         return sys.stdout
     try:
-        file = Path(report).open("w", encoding="ascii", newline="\n")  # noqa: SIM115 - by the stack
+        file = open(  # noqa: SIM115 - Path.open takes no opener; closed by the stack
+            report, "w", encoding="ascii", newline="\n", opener=open_in_place
+        )
     except OSError as error:
         raise UsageError(f"--report {report} cannot be written: {error.strerror}") from error
     stack.callback(_close, file)
