@@ -64,6 +64,11 @@ def parse_formats(words: Iterable[str]) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(names)) or None
 
 
+def stdout_as_dash(name: str | None) -> str | None:
+    """Return ``-`` for any name of standard output, and other names as they are."""
+    return STANDARD_STREAM if name in _STDOUT_WORDS else name
+
+
 def unwritable(folder: Path) -> str | None:
     """Say why nothing can be written into ``folder``, which need not exist; None: it can."""
     there = folder
@@ -123,13 +128,13 @@ def choose_target(inputs: Inputs, n_recordings: int, options: OutputOptions) -> 
     output for several formats or, where a person is watching, for MIDI.
     """
     formats = options.formats or ("mid",)
-    out = options.out
+    out = stdout_as_dash(options.out)
     from_stdin = any(found.path is None for found in inputs.found)
     if out is None and from_stdin:
         out = _default_of_stdin(n_recordings, options)
     if out is None:
         return Target(formats)
-    if out in _STDOUT_WORDS:
+    if out == STANDARD_STREAM:
         _check_stdout(n_recordings, formats, options)
         return Target(formats, stdout=True)
     path = Path(out)

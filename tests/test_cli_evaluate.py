@@ -54,6 +54,12 @@ def test_two_files(folders):
     assert said == ""
 
 
+def test_standard_output_by_its_other_name_holds_the_document_alone(folders):
+    ref, est = folders
+    document = json.loads(run(ref, est, "--json", "/dev/stdout").stdout)
+    assert document["settings"]["n_pieces"] == 4
+
+
 def test_the_table_goes_to_standard_output_and_notices_do_not(folders):
     (folders[1] / "p0.mid").unlink()
     result = run(*folders)
@@ -249,13 +255,16 @@ def test_comparing_two_results(folders, tmp_path):
         (["ref"], UsageError, "name an ESTIMATE, or a --model"),
         (["ref", "est/p0.mid"], UsageError, "two files or two folders"),
         (["ref/p0.tsv", "est"], UsageError, "two files or two folders"),
-        (["ref", "est", "--csv", "-"], UsageError, "--csv - is no standard output"),
+        (["ref", "est", "--csv", "-"], UsageError, "--csv takes no standard output"),
+        (["ref", "est", "--csv", "/dev/stdout"], UsageError, "--csv takes no standard output"),
+        (["ref", "est", "--errors", "/dev/stdout"], UsageError, "--errors takes no standard"),
         (["ref", "nothing"], NoInputError, "nothing does not exist"),
         (["x" * 300, "est"], NoInputError, "xxx does not exist"),
         (["ref", "est", "--offset-min", "inf"], UsageError, "offset minimum are numbers"),
         (["ref", "est", "--onset-tolerance", "50"], UsageError, "0.05 means 50 ms"),
         (["ref", "est", "--grid", "0"], UsageError, "grid"),
         (["ref", "est", "--json", "-", "--plain"], UsageError, "both want standard output"),
+        (["ref", "est", "--json", "/dev/stdout", "--plain"], UsageError, "both want standard"),
         (["ref", "est", "--csv", "."], UsageError, "is a folder"),
         (["ref", "est", "--csv", "ref/p0.tsv/a"], UsageError, "tsv is not a folder"),
         (["ref", "est", "--plot", "ref/p0.tsv"], UsageError, "--plot: cannot write into ref/p0"),

@@ -379,10 +379,14 @@ def test_report_of_before_stays_where_the_engine_cannot_be_had(engine, monkeypat
     assert written() == []
 
 
-def test_report_on_standard_output(engine):
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_report_on_standard_output(engine, name):
     touch("a.wav")
-    result = amt("a.wav", "--report", "-")
+    result = amt("a.wav", "--report", name)
     assert json.loads(result.stdout)["outputs"] == ["a.mid"]
+    result = amt("a.wav", "-o", "-", "--format", "jsonl", "--report", name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "the result and the report cannot share standard output" in result.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

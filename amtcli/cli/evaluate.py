@@ -40,6 +40,7 @@ from amtcli.cli.scoring import (
 )
 from amtcli.cli.streams import say
 from amtcli.errors import UsageError
+from amtcli.outputs import stdout_as_dash
 
 _WHAT, _HOW = "What is compared", "Conventions"
 _ALSO_COMPARED = {"compare", "json", "quiet"}
@@ -316,7 +317,7 @@ def evaluate(
         unmet_thresholds,
     )
 
-    outputs = Outputs(json, csv, plain, errors, plot)
+    outputs = Outputs(stdout_as_dash(json), csv, plain, errors, plot)
     if compare is not None:
         if reference is not None:
             raise UsageError("--compare takes two results and nothing else to score")

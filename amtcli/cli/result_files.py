@@ -8,7 +8,7 @@ from pathlib import Path
 
 from amtcli.errors import UsageError
 from amtcli.files import is_special
-from amtcli.outputs import unwritable
+from amtcli.outputs import stdout_as_dash, unwritable
 
 
 def check_files(paths: Mapping[str, Path]) -> None:
@@ -18,9 +18,9 @@ def check_files(paths: Mapping[str, Path]) -> None:
     """
     options: dict[str, str] = {}
     for option, path in paths.items():
-        if str(path) == "-":
+        if stdout_as_dash(str(path)) == "-":
             raise UsageError(
-                f"{option} - is no standard output: name a file (./- for one called -)"
+                f"{option} takes no standard output: name a file (./- for one called -)"
             )
         if path.is_dir():
             raise UsageError(f"{option} {path} is a folder: name a file to write")

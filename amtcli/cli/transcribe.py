@@ -248,7 +248,7 @@ def transcribe(
     """
     from amtcli.formats import FormatOptions
     from amtcli.inputs import find_inputs
-    from amtcli.outputs import OutputOptions, parse_formats
+    from amtcli.outputs import OutputOptions, parse_formats, stdout_as_dash
     from amtcli.plan import make_plan
 
     if _is_live(ctx):
@@ -284,7 +284,7 @@ def transcribe(
         formats=parse_formats(formats or ()),
         mirror=recursive,
         existing=_existing(skip_existing, overwrite),
-        report=report,
+        report=stdout_as_dash(report),
         stdout_is_terminal=is_terminal(sys.stdout),
     )
     found = find_inputs(inputs, recursive=recursive, stdin_name=stdin_name, read_stdin=read_stdin)
@@ -292,7 +292,7 @@ def transcribe(
     if dry_run:
         _print_plan(plan)
         return
-    writes_stdout = plan.writes_stdout or report == "-"
+    writes_stdout = plan.writes_stdout or options.report == "-"
     verbosity = QUIET if quiet else verbose
     screen = Screen(verbosity, len(plan.recordings), writes_stdout=writes_stdout)
     code = carry_out(plan, options, choice, format_options, screen)
