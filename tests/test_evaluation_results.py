@@ -120,6 +120,9 @@ def test_thresholds_are_checked_before_anything_is_scored():
         parse_threshold("onset_f1", known)
     with pytest.raises(UsageError, match="less is better"):
         parse_threshold("velocity_mae=3", known)
+    for endless in ("nan", "inf", "-inf", "1e999"):
+        with pytest.raises(UsageError, match=f"{endless} is no minimum"):
+            parse_threshold(f"onset_f1={endless}", known)
 
 
 def test_which_scores_are_better_when_higher():

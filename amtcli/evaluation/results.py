@@ -11,6 +11,7 @@ import csv
 import difflib
 import io
 import json
+import math
 import platform
 import re
 from collections.abc import Iterable, Sequence
@@ -142,13 +143,15 @@ def parse_threshold(threshold: str, known: Sequence[str]) -> tuple[str, float]:
     Raises
     ------
     UsageError
-        It is not of that form, or names no score of which more is better.
+        It is not of that form, gives no finite number, or names no score of which more is better.
     """
     name, _, minimum = threshold.partition("=")
     try:
         value = float(minimum)
     except ValueError:
         raise UsageError(f"{threshold!r} is not of the form onset_f1=0.95") from None
+    if not math.isfinite(value):
+        raise UsageError(f"{threshold!r}: {minimum} is no minimum; give one such as onset_f1=0.95")
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
         hint = f"; near it: {', '.join(near)}" if near else ", such as onset_f1"
