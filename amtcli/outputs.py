@@ -79,6 +79,11 @@ def unwritable(folder: Path) -> str | None:
     return None if os.access(there, os.W_OK | os.X_OK) else str(folder)
 
 
+def holds_something_else(option: str, path: Path) -> UsageError:
+    """Say of a file that no earlier run wrote that it would be lost."""
+    return UsageError(f"{option} {path} holds something else: name another file")
+
+
 def has_content(path: Path) -> bool:
     """Whether ``path`` is a file with something in it, which a finished output always is."""
     return path.is_file() and path.stat().st_size > 0 and not is_special(path)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from amtcli.errors import UsageError
+from amtcli.outputs import holds_something_else
 
 if TYPE_CHECKING:
     from amtcli.engine import Transcription
@@ -98,9 +98,9 @@ def read_records(path: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise UsageError(f"--report {path} holds something else: name another file") from error
+        raise holds_something_else("--report", path) from error
     if lines and not records:
-        raise UsageError(f"--report {path} holds something else: name another file")
+        raise holds_something_else("--report", path)
     return {record["input"]: line for line, record in records if record["status"] == "ok"}
 
 

@@ -291,6 +291,38 @@ def test_what_is_scored_is_not_overwritten(folders, monkeypatch, option):
     assert [file.read_bytes() for file in files] == before
 
 
+@pytest.mark.parametrize("option", ["--json", "--csv", "--errors"])
+def test_results_replace_earlier_ones_of_their_kind_and_nothing_else(folders, tmp_path, option):
+    ref, est = folders
+    file = tmp_path / "file"
+    other = "--csv" if option == "--errors" else "--errors"
+    run(ref / "p0.tsv", est / "p0.mid", other, file)
+    for content in (file.read_bytes(), b"notes of mine", b'{"settings": {}}', b"[]", b"\xff\n"):
+        file.write_bytes(content)
+        with pytest.raises(UsageError, match=f"{option} .*file holds something else: name another"):
+            run(ref, est, option, file)
+        assert file.read_bytes() == content
+    file.write_bytes(b"")
+    run(ref / "p0.tsv", est / "p0.mid", option, file)
+    first = file.read_text()
+    run(ref, est, option, file)
+    assert "p3" not in first
+    assert "p3" in file.read_text()
+
+
+def test_a_comparison_replaces_an_earlier_one(folders, tmp_path):
+    a, b, comparison = (tmp_path / name for name in ("a.json", "b.json", "comparison.json"))
+    run(*folders, "--json", a)
+    run(*folders, "--json", b, "--onset-tolerance", "0.1")
+    run("--compare", a, a, "--json", comparison)
+    run("--compare", a, b, "--json", comparison)
+    unlike = json.loads(comparison.read_text())["unlike_settings"]
+    assert [text.split(":")[0] for text in unlike] == ["onset_tolerances_s"]
+    comparison.write_text("notes of mine")
+    with pytest.raises(UsageError, match="holds something else: name another file"):
+        run("--compare", a, b, "--json", comparison)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs names that are no text")
 def test_names_that_are_no_text_are_written_escaped(folders, tmp_path):
     for folder, suffix in zip(folders, ("tsv", "mid"), strict=True):

@@ -129,11 +129,17 @@ def refuse_missing(pairing: Pairing) -> None:
 
 
 def refuse_overwriting(outputs: Outputs, given: Iterable[Path]) -> None:
-    """Raise `UsageError` where a result would replace what is to be scored or compared."""
+    """Raise `UsageError` where a result would replace anything but an earlier one of its kind."""
+    from amtcli.evaluation.earlier import is_document, is_list_of_mistakes, is_table
+    from amtcli.outputs import has_content, holds_something_else
+
+    is_earlier = {"--json": is_document, "--csv": is_table, "--errors": is_list_of_mistakes}
     named = {os.path.realpath(path) for path in given}
     for option, path in outputs.files.items():
         if os.path.realpath(path) in named:
             raise UsageError(f"{option} {path}: this is to be read and would be overwritten")
+        if has_content(path) and not is_earlier[option](path):
+            raise holds_something_else(option, path)
 
 
 def make_tasks(

@@ -15,6 +15,7 @@ from amtcli.evaluation.note_arrays import NoteArrays
 
 MISSED, EXTRA, OCTAVE, DOUBLED = "missed", "extra", "octave", "doubled"
 OCTAVES = (12, 24)
+COLUMNS = ("piece", "kind", "onset_s", "offset_s", "pitch", "velocity", "reference_pitch")
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,7 @@ def mistakes_csv(pieces: Iterable[tuple[str, Iterable[Mistake]]]) -> str:
     """Write the mistakes of all pieces as one table, times in seconds."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["piece", "kind", "onset_s", "offset_s", "pitch", "velocity", "reference_pitch"]
-    )
+    writer.writerow(COLUMNS)
     for name, mistakes in pieces:
         writer.writerows(
             [

@@ -34,6 +34,7 @@ Document = dict[str, Any]
 
 LIBRARIES = ("mir_eval", "numpy", "scipy")
 SECTIONS = ("settings", "versions", "aggregate", "per_file")
+FIRST_COLUMNS = ("name", "reference", "estimate", "status", "problem")
 # The frame or tolerance that ends a score's name, as in onset_f1_100ms_centred.
 _ENDING = re.compile(r"(_[0-9.]+ms)?(_centred)?$")
 
@@ -74,11 +75,7 @@ def _versions() -> dict[str, str]:
 def _per_file(result: PieceResult, score_names: Iterable[str]) -> Document:
     scores = result.piece.scores if result.piece else {}
     return {
-        "name": result.name,
-        "reference": result.reference,
-        "estimate": result.estimate,
-        "status": result.status,
-        "problem": result.problem,
+        **{column: getattr(result, column) for column in FIRST_COLUMNS},
         "notices": list(result.notices),
         **result.odd_notes,
         **{name: scores.get(name) for name in score_names},
