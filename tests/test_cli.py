@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from amtcli import __version__
 from amtcli.cli import app, transcribe
 from amtcli.errors import ModelError
+from amtcli.tables import read_toml
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell and signals")
 
@@ -276,6 +277,20 @@ def test_nothing_that_is_printed_onto_a_full_disk_is_a_traceback(words):
     assert result.returncode == 1
     message = b"amt: error: standard output or a file cannot be written: No space left on device\n"
     assert result.stderr == message
+
+
+@pytest.mark.parametrize("program", ["installed", "module"])
+def test_interrupt_while_starting_is_no_traceback(program):
+    project = Path(__file__).parent.parent
+    module, main = read_toml(project / "pyproject.toml")["project"]["scripts"]["amt"].split(":")
+    script = f"from {module} import {main}; {main}()"  # as installers write it
+    words = ["-c", script] if program == "installed" else ["-m", "amtcli"]
+    Path("early").mkdir()
+    Path("early/typer.py").write_text("raise KeyboardInterrupt\n")
+    paths = os.pathsep.join([str(Path("early").absolute()), str(project)])
+    result = run([sys.executable, *words], env={**os.environ, "PYTHONPATH": paths})
+    assert (result.returncode, result.stdout) == (130, b"")
+    assert result.stderr.splitlines() == [b"amt: interrupted"]
 
 
 @posix
