@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from amtcli.errors import AudioError, ModelError, UsageError
 from amtcli.midi import performance_to_midi_bytes
 from amtcli.midi_reading import read_score
 from amtcli.notes import Note, Performance
+from amtcli.refinement import refining
 from amtcli.refinement.reading import VelocityReading
 
 LENGTH_S = 16.0
@@ -212,8 +214,43 @@ def test_what_is_skipped_stays_in_the_report(reader, report):
     Path(report).write_text("of something else")
     result = amt("s", "w", "-o", "out", "--skip-existing", "--report", report)
     assert result.exit_code == UsageError.exit_code
-    assert f"--report {report} is no report that --skip-existing could go on with" in result.stderr
+    assert f"--report {report} holds something else: name another file" in result.stderr
     assert Path(report).read_text() == "of something else"
+
+
+@pytest.mark.parametrize(
+    ("report", "text"), [("r.csv", "of,mine\n1,2\n"), ("r.json", '{"of": "mine"}')]
+)
+def test_a_report_replaces_no_file_but_a_report(reader, report, text):
+    put("a.mid", "a.wav")
+    Path(report).write_text(text)
+    result = amt("a.mid", "a.wav", "--report", report)
+    assert result.exit_code == UsageError.exit_code
+    assert f"--report {report} holds something else: name another file" in result.stderr
+    assert Path(report).read_text() == text
+    assert not Path("a.refined.mid").exists()
+    Path(report).write_text("")
+    for _ in range(2):  # in place of nothing, and of its own
+        assert amt("a.mid", "a.wav", "--report", report, "--overwrite").exit_code == 0
+        assert Path(report).read_text().count("a.mid") >= 1
+
+
+def test_refined_scores_are_not_kept_in_memory(reader, monkeypatch):
+    alive, made = [], []
+
+    def counted(*args):
+        alive.append(sum(one() is not None for one in made))
+        refined = refine(*args)
+        made.append(weakref.ref(refined))
+        return refined
+
+    refine = refining.refine
+    monkeypatch.setattr(refining, "refine", counted)
+    for name in "abc":
+        put(f"s/{name}.mid", f"w/{name}.wav")
+    result = amt("s", "w", "-o", "out")
+    assert result.stderr.splitlines()[-1].endswith(f"3 refined; {3 * len(NOTES)} notes")
+    assert alive == [0, 0, 0]
 
 
 def test_a_dry_run_says_what_and_does_nothing(reader):

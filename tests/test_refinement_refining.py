@@ -42,7 +42,7 @@ def test_a_note_of_which_nothing_was_read_keeps_its_velocity():
     refined = refine(prepared(), np.array([np.nan, 60.0]), mapping)
     assert [note.velocity for note in read_score(refined.data).notes] == [40, 100]
     assert [note.velocity_read for note in refined.notes] == [None, 60.0]
-    (document,) = report_entries(Path("r.json"), [refined])
+    (document,) = report_entries(Path("r.json"), refined)
     assert document["notes"][0]["velocity_read"] is None
     nothing = refine(prepared(), np.full(2, np.nan), VelocityMapping(keep_accents=True))
     assert nothing.data == DATA
@@ -51,8 +51,8 @@ def test_a_note_of_which_nothing_was_read_keeps_its_velocity():
 def test_reports_hold_the_same_rows(tmp_path):
     refined = refine(prepared(), np.array([50.0, 60.0]), VelocityMapping(strength=0.5))
     table, listing = tmp_path / "r.csv", tmp_path / "r.json"
-    for path, scores in ((table, [refined, refined]), (listing, [refined])):
-        write_report(path, report_entries(path, scores))
+    for path, n_scores in ((table, 2), (listing, 1)):
+        write_report(path, report_entries(path, refined) * n_scores)
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert [(row["index"], row["velocity_after"]) for row in rows] == [("0", "45"), ("1", "70")] * 2
     (document,) = json.loads(listing.read_text())

@@ -57,11 +57,16 @@ class Job:
 
 def check_destination(destination: Destination) -> None:
     """Refuse, before any work, what could not be written after it. Raises UsageError."""
+    from amtcli.outputs import is_special
+    from amtcli.refinement.report import kept_entries
+
     report, plot = destination.report, destination.plot
     if report is not None and report.suffix.lower() not in (".csv", ".json"):
         raise UsageError(f"--report {report}: its name must end in .csv or .json")
     if report is not None:
         check_files({"--report": report})
+        if not is_special(report):
+            kept_entries(report, ())  # which refuses what is no report
     if plot is not None and importlib.util.find_spec("matplotlib") is None:
         raise UsageError("--plot needs matplotlib: pip install 'amtcli[plot]'")
     if plot is not None:
@@ -195,7 +200,7 @@ class Refining:
         *,
         warped: bool,
     ) -> None:
-        self.refined: list[Refined] = []
+        self.n_refined = 0
         self.n_skipped = 0
         self.n_failed = 0
         self.is_plot_missing = False
@@ -204,7 +209,8 @@ class Refining:
         self._mapping = mapping
         self._screen = screen
         self._warped = warped
-        self._kept: list[Entry] = []  # of the report of a former run
+        self._n_notes = 0
+        self._entries: list[Entry] = []  # of the report; first those of a former run
         self._prepared: dict[str, Prepared] = {}
         # Filled where the reader asks for recordings, perhaps in its own thread; settled in ours.
         self._unprepared: deque[tuple[PlannedRecording, str]] = deque()
@@ -218,7 +224,7 @@ class Refining:
             from amtcli.refinement.report import kept_entries
 
             names = {planned.key for planned in skipped}
-            self._kept = kept_entries(self._destination.report, names)
+            self._entries = kept_entries(self._destination.report, names)
         for planned in self._job.plan.with_action(Action.FAIL):
             self._fail(planned, planned.problem or "")
         for planned in skipped:
@@ -330,8 +336,12 @@ class Refining:
 
     def _succeed(self, planned: PlannedRecording, refined: Refined) -> None:
         from amtcli.refinement.refining import describe
+        from amtcli.refinement.report import report_entries
 
-        self.refined.append(refined)
+        self.n_refined += 1
+        self._n_notes += len(refined.notes)
+        if self._destination.report is not None:
+            self._entries += report_entries(self._destination.report, refined)
         self._screen.settle(planned.key)
         level = VERBOSE if len(self._job.plan.recordings) > 1 else 0
         self._screen.say(
@@ -350,20 +360,15 @@ class Refining:
         """Write what was refined, be it nothing, where a report was asked for."""
         path = self._destination.report
         if path is not None:
-            from amtcli.refinement.report import report_entries, write_report
+            from amtcli.refinement.report import write_report
 
-            write_report(path, [*self._kept, *report_entries(path, self.refined)])
+            write_report(path, self._entries)
 
     def summary(self) -> str:
         """Say in one line what the run came to."""
-        counts = {
-            "refined": len(self.refined),
-            "skipped": self.n_skipped,
-            "failed": self.n_failed,
-        }
+        counts = {"refined": self.n_refined, "skipped": self.n_skipped, "failed": self.n_failed}
         outcome = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        n_notes = sum(len(refined.notes) for refined in self.refined)
-        return f"{len(self._job.plan.recordings)} scores: {outcome}; {n_notes} notes"
+        return f"{len(self._job.plan.recordings)} scores: {outcome}; {self._n_notes} notes"
 
 
 def _name(planned: PlannedRecording) -> str:

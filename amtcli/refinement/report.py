@@ -23,19 +23,19 @@ _COLUMNS = list(RefinedNote.__dataclass_fields__)
 Entry = Mapping[str, Any]
 
 
-def report_entries(path: Path, refined: Iterable[Refined]) -> list[Entry]:
-    """Return what a report has to say of refined scores, in the form that its name asks for."""
+def report_entries(path: Path, refined: Refined) -> list[Entry]:
+    """Return what a report has to say of a refined score, in the form that its name asks for."""
     if _is_table(path):
-        return [asdict(note) for one in refined for note in one.notes]
-    return [_document(one) for one in refined]
+        return [asdict(note) for note in refined.notes]
+    return [_document(refined)]
 
 
 def kept_entries(path: Path, names: Collection[str]) -> list[Entry]:
     """Return the entries of the scores ``names`` from the report of a former run, if there is one.
 
-    Raises UsageError when the file is something else.
+    Raises UsageError when the file is something else: it would be lost.
     """
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:
         return []
     written = {encoded(name).decode() for name in names} | set(names)  # JSON keeps what is no text
     try:
@@ -43,9 +43,7 @@ def kept_entries(path: Path, names: Collection[str]) -> list[Entry]:
         entries = _read_table(text) if _is_table(path) else json.loads(text)
         return [entry for entry in entries if entry["score"] in written]
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UsageError(
-            f"--report {path} is no report that --skip-existing could go on with: name another file"
-        ) from error
+        raise UsageError(f"--report {path} holds something else: name another file") from error
 
 
 def write_report(path: Path, entries: Sequence[Entry]) -> None:
