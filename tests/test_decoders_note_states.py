@@ -1,11 +1,15 @@
 """The rule on cases that can be checked on paper, and labels made from notes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from amtcli.decoders.note_states import (
+    OFF,
+    ONSET,
+    SUSTAIN,
     NoteOn,
     NoteStates,
     NoteStatesConfig,
@@ -124,6 +128,28 @@ def test_windows_of_any_hop_give_the_notes_of_the_whole(hop_frames):
     windows = [Cut(whole)] * (12 // hop_frames)
     notes = [note for window in windows for note in decoder.feed(window)] + decoder.close()
     assert spans(notes) == spans(decode_note_states(whole, CONFIG))
+
+
+class Shifted:
+    """A window of states, of which frame n tells those of frame n + 2; before them all is off."""
+
+    def __init__(self, states, first):
+        self.states, self.first = states, first
+
+    def decide(self, own, memory, onset_boost):
+        frames = self.first + 2 + np.arange(own.start, own.stop)
+        states = np.where(frames[:, None] < 0, OFF, self.states[np.maximum(frames, 0)])
+        return NoteStates(states, np.ones(states.shape, np.float32)), None
+
+
+def test_shifted_labels_tell_of_what_begins_at_once():
+    states = np.full((60, 88), OFF)
+    for key, (onset, end) in enumerate([(0, 9), (1, 9), (2, 9), (25, 28)]):
+        states[onset, key], states[onset + 1 : end, key] = ONSET, SUSTAIN
+    spec = WindowSpec(length_samples=300, hop_samples=200, padding_samples=50)
+    decoder = NoteStatesDecoder(replace(CONFIG, label_shift_frames=2), spec)
+    notes = [n for start in (-5, 15) for n in decoder.feed(Shifted(states, start))]
+    assert spans(notes + decoder.close()) == [(0.0, 0.9), (0.1, 0.9), (0.2, 0.9), (2.5, 2.8)]
 
 
 def test_a_silent_window_ends_notes_and_forgets():

@@ -1,6 +1,7 @@
 """Live equals offline: the same model folder through the engine and as a stream."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,7 +20,15 @@ from amtcli.notes import Note, PedalSpan
 from amtcli.reading import Recording
 
 
-@pytest.fixture(scope="module", params=[write_autoregressive, write_swift])
+@pytest.fixture(
+    scope="module",
+    params=[
+        write_autoregressive,
+        partial(write_autoregressive, label_shift_frames=2),
+        write_swift,
+    ],
+    ids=["autoregressive", "autoregressive of shifted labels", "swift"],
+)
 def folder(request, tmp_path_factory):
     """A model of each kind of network that hears live."""
     return request.param(tmp_path_factory.mktemp("models") / "small")

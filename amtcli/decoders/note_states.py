@@ -85,20 +85,28 @@ class NoteStatesDecoder:
     def __init__(self, config: NoteStatesConfig, window: WindowSpec) -> None:
         self.config = config
         self._own = owned_frames(window, config.hop_samples)
-        self._tracker = NoteTracker(config)
+        # What begins in the recording's first frames is told by those before them.
+        self.first_frame = -min(config.label_shift_frames, self._own.start)
+        self._n_early = -self.first_frame
+        self._tracker = NoteTracker(config, self.first_frame)
         self._memory: Any = None
 
     def feed(self, frames: UndecidedFrames | None) -> list[Note | PedalSpan]:
         """Take the next window (None: one without any sound), return notes that have ended."""
+        own = slice(self._own.start - self._n_early, self._own.stop)
+        self._n_early = 0
         if frames is not None:
-            events = self.push(frames, self._own)
+            events = self.push(frames, own)
         else:
             self._memory = None
-            events = self._tracker.push(_all_off(self._own.stop - self._own.start))
+            events = self._tracker.push(_all_off(own.stop - own.start))
         return list(_ended(events))
 
     def push(self, frames: UndecidedFrames, own: slice = slice(None)) -> list[NoteOn | Note]:
-        """Take the next frames, return notes as they begin and, once more, as they end."""
+        """Take the next frames, the first of all being ``first_frame``.
+
+        Returns notes as they begin and, once more, as they end.
+        """
         decided, self._memory = frames.decide(own, self._memory, self.config.onset_boost)
         return self._tracker.push(decided)
 
@@ -116,9 +124,9 @@ def decode_note_states(decided: NoteStates, config: NoteStatesConfig) -> list[No
 class NoteTracker:
     """The rule, frame after frame: which notes begin, which end."""
 
-    def __init__(self, config: NoteStatesConfig) -> None:
+    def __init__(self, config: NoteStatesConfig, first_frame: int = 0) -> None:
         self._config = config
-        self._n_pushed = 0
+        self._frame = first_frame
         self._was_onset = np.zeros(N_KEYS, bool)
         self._open: list[NoteOn | None] = [None] * N_KEYS
         self._is_open = np.zeros(N_KEYS, bool)
@@ -133,7 +141,7 @@ class NoteTracker:
             events += [self._end(key) for key in np.flatnonzero(ends)]
             events += [self._begin(key, probability[key]) for key in np.flatnonzero(begins)]
             self._was_onset = is_onset
-            self._n_pushed += 1
+            self._frame += 1
         return events
 
     def close(self) -> list[Note]:
@@ -153,7 +161,7 @@ class NoteTracker:
         return Note(begun.onset_s, self._now_s(), begun.pitch, begun.velocity, begun.confidence)
 
     def _now_s(self) -> float:
-        frame = self._n_pushed + self._config.label_shift_frames
+        frame = self._frame + self._config.label_shift_frames
         return frame * self._config.hop_samples / self._config.sample_rate_hz
 
 

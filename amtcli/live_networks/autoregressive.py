@@ -77,10 +77,10 @@ class LiveAutoregressive(LiveNetwork):
     def _heard(self, features: Tensor) -> StateFrames:
         """Run the convolutions over the next frames (n, n_mels).
 
-        What comes out is late by the frames that they look ahead; the recording's own frames,
-        from the first on, are returned.
+        What comes out is late by the frames that they look ahead; the frames from the decoder's
+        first on are returned.
         """
-        n_before = max(self._ahead - self._next_frame, 0)
+        n_before = max(self._decoder.first_frame + self._ahead - self._next_frame, 0)
         silent = np.array([self._is_silent(is_digital_silence(frame)) for frame in features])
         self._next_frame += len(features)
         drive = self._network.language.drive(self._stream.push(features)[n_before:])
