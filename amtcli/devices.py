@@ -13,6 +13,7 @@ from amtcli.networks import int8_convolution
 
 _Input = TypeVar("_Input")
 
+_DEVICES = ("cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bf16", "int8")
 
 AUTO_BATCH_SIZE = {"cuda": 16, "mps": 4, "cpu": 1}
@@ -28,6 +29,8 @@ def resolve_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda:0")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if name.partition(":")[0] not in _DEVICES:
+        raise UsageError(f"--device {name} is unknown; choose auto, cpu, cuda, cuda:1 or mps")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

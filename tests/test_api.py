@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ import amtcli
 from amtcli import api, catalog
 from amtcli.engine import Engine
 from amtcli.errors import AudioError, ModelError
+from amtcli.model_config import read_config
+from amtcli.model_writing import rewrite_config
 
 
 @pytest.fixture
 def toy_engine(monkeypatch):
     model = toy_model(monkeypatch)
-    monkeypatch.setattr(api, "_engine", lambda _, options: Engine(model, options))
+    monkeypatch.setattr(api, "_engine", lambda *key: Engine(model, key[-1]))
 
 
 def test_samples_become_a_performance_and_nothing_prints(toy_engine, capfd):
@@ -46,6 +49,32 @@ def test_without_a_name_the_default_model_listens(monkeypatch, tmp_path):
     api._engine.cache_clear()
     assert len(unnamed.notes) > 20
     assert unnamed == named
+
+
+def test_a_model_that_has_changed_is_loaded_anew(monkeypatch, tmp_path):
+    write_swift(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    sound = audio(8000)
+
+    def n_notes():
+        return len(
+            amtcli.transcribe(sound, source_rate_hz=16000, model="model", device="cpu").notes
+        )
+
+    assert n_notes() > 20
+    config = read_config(tmp_path / "model")
+    deaf = replace(config, decoder=config.decoder | {"onset_threshold": 1.1})
+    rewrite_config(tmp_path / "model", deaf)
+    assert n_notes() == 0
+    write_swift(tmp_path / "other" / "model")
+    monkeypatch.chdir(tmp_path / "other")
+    assert n_notes() > 20
+    api._engine.cache_clear()
+
+
+def test_what_is_no_recording_is_said_so():
+    with pytest.raises(AudioError, match="a NumPy array, not a list"):
+        amtcli.transcribe([0.0] * 8000, source_rate_hz=16000)
 
 
 def test_an_unknown_model_is_named(monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from amtcli import devices
-from amtcli.devices import is_fast_at_bf16, is_fast_at_int8, resolve_precision
+from amtcli.devices import is_fast_at_bf16, is_fast_at_int8, resolve_device, resolve_precision
 from amtcli.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -69,3 +69,9 @@ def test_int8_where_there_is_none_is_refused(monkeypatch):
     monkeypatch.setattr(devices, "is_fast_at_int8", lambda device: False)
     with pytest.raises(UsageError, match=r"--precision int8: cpu has no fast int8.*float32"):
         resolve_precision("int8", CPU, ())
+
+
+def test_devices_that_no_machine_has_are_unknown():
+    with pytest.raises(UsageError, match=r"--device gpu is unknown; choose auto, cpu, cuda,"):
+        resolve_device("gpu")
+    assert resolve_device("cpu:0").type == "cpu"

@@ -91,7 +91,10 @@ def _refined(
     from amtcli.catalog import VELOCITY_MODEL
     from amtcli.refinement.refining_engine import RefiningEngine
 
-    reader, reads = open_reader(replace(choice, model=VELOCITY_MODEL), screen)
+    # Of no velocity network's arithmetic: the one that was named is the transcriber's.
+    precision = "auto" if choice.precision == Precision.INT8 else choice.precision
+    second = replace(choice, model=VELOCITY_MODEL, precision=precision)
+    reader, reads = open_reader(second, screen)
     both = replace(reads, name=f"{producer.name} {producer.version} + {reads.name}")
     return RefiningEngine(engine, reader), both
 
