@@ -9,6 +9,7 @@ import itertools
 import os
 import platform
 import re
+import shutil
 import stat
 import sys
 import time
@@ -135,8 +136,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise AmtError(f"{path} cannot be written: {reason}; {hint}") from error
 
 
+def temporary_beside(path: Path) -> Path:
+    """Return a hidden name, new each time, for what shall take the name ``path`` in one step."""
+    name = f"{_machine_token()}-{os.getpid()}-{_PROCESS_TOKEN}-{next(_SERIAL_NUMBERS)}.tmp"
+    return path.with_name(_temporary_prefix(path) + name)
+
+
 def remove_stale_temporaries(path: Path) -> None:
-    """Remove the hidden files that killed processes left while they wrote ``path``.
+    """Remove the hidden files and folders that killed processes left while they wrote ``path``.
 
     Those of living processes stay, and so do those of other machines until they are a day old.
     """
@@ -144,7 +151,11 @@ def remove_stale_temporaries(path: Path) -> None:
     # Nobody should lose an output because an old file cannot be looked at or removed.
     with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
         for entry in entries:
-            if entry.name.startswith(prefix) and _is_stale(Path(entry.path)):
+            if not (entry.name.startswith(prefix) and _is_stale(Path(entry.path))):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
                 Path(entry.path).unlink()
 
 
@@ -162,8 +173,7 @@ def _open_file(path: Path) -> Path | None:
 
 
 def _write_and_replace(path: Path, data: bytes) -> None:
-    name = f"{_machine_token()}-{os.getpid()}-{_PROCESS_TOKEN}-{next(_SERIAL_NUMBERS)}.tmp"
-    temporary = path.with_name(_temporary_prefix(path) + name)
+    temporary = temporary_beside(path)
     try:
         with temporary.open("xb") as file:
             file.write(data)

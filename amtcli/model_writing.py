@@ -7,14 +7,13 @@ import dataclasses
 import errno
 import hashlib
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amtcli.errors import ModelError
-from amtcli.files import write_atomically
+from amtcli.files import remove_stale_temporaries, temporary_beside, write_atomically
 from amtcli.model_config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, ModelConfig, StoredWeights
 from amtcli.model_folder import check_dtype
 
@@ -71,7 +70,7 @@ def _to_toml(config: ModelConfig) -> bytes:
 def _replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write the files into a new folder, then put it where ``folder`` is or shall be."""
     _refuse_other_contents(folder)
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    temporary = temporary_beside(folder)
     try:
         temporary.mkdir(parents=True)
         for name, data in files.items():
@@ -80,13 +79,14 @@ def _replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         _put_in_place(temporary, folder)
+        remove_stale_temporaries(folder)  # now: one of them may be all that was left of the model
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _put_in_place(temporary: Path, folder: Path) -> None:
     """Rename ``temporary`` to ``folder``; of several processes that do so at once, one wins."""
-    retired = temporary.with_name(f"{temporary.name}.old")
+    retired = temporary_beside(folder)
     with contextlib.suppress(FileNotFoundError):  # nothing there, or just retired by another
         folder.rename(retired)
     try:

@@ -1,6 +1,10 @@
 """Writing model folders: whole or not at all, whoever else writes."""
 
 import errno
+import os
+import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -61,12 +65,15 @@ def test_a_failure_leaves_the_old_model_and_no_litter(folder, monkeypatch, faili
     if failing == "fsync":
         monkeypatch.setattr(model_writing.os, "fsync", full)
     else:
-        rename = model_writing.Path.rename
-        monkeypatch.setattr(
-            model_writing.Path,
-            "rename",
-            lambda path, to: full() if to == folder and path.suffix != ".old" else rename(path, to),
-        )
+        rename, refused = model_writing.Path.rename, []
+
+        def once(path, to):  # the new model; the old one may come back
+            if to == folder and not refused:
+                refused.append(path)
+                full()
+            return rename(path, to)
+
+        monkeypatch.setattr(model_writing.Path, "rename", once)
     other = toy_folder.TENSORS | {"front_end.gain": torch.ones(1)}
     with pytest.raises(ModelError, match="toy cannot be written: No space left on device"):
         write_model(folder, toy_folder.CONFIG, other)
@@ -113,6 +120,25 @@ def test_several_writers_at_once_leave_one_whole_model(tmp_path):
     assert failures == []
     assert load_model(folder).front_end.gain.item() in range(8)
     assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills as POSIX does")
+def test_what_a_killed_writer_left_is_removed_by_the_next(folder):
+    code = f"""
+import os, signal
+from pathlib import Path
+from amtcli import model_writing
+rename = Path.rename
+Path.rename = lambda *paths: (rename(*paths), os.kill(os.getpid(), signal.SIGKILL))
+model_writing._replace_folder(Path({str(folder)!r}), {{"model.toml": b""}})
+"""
+    killed = subprocess.run([sys.executable, "-c", code], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    left = [path.name for path in folder.parent.iterdir()]
+    assert len(left) == 2  # the model that was retired, and the one that should have followed
+    assert "toy" not in left
+    write_model(folder, toy_folder.CONFIG, toy_folder.TENSORS)
+    assert [path.name for path in folder.parent.iterdir()] == ["toy"]
 
 
 def test_settings_can_be_rewritten_beside_the_same_weights(folder):
