@@ -15,8 +15,7 @@ from pathlib import Path
 
 from amtcli.audio import AUDIO_SUFFIXES
 from amtcli.errors import UsageError
-from amtcli.files import is_folder
-from amtcli.files import is_special as is_special
+from amtcli.files import is_folder, is_special
 from amtcli.formats import FORMATS
 from amtcli.inputs import STANDARD_STREAM, Found, Inputs
 from amtcli.midi import MIDI_SUFFIXES

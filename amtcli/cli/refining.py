@@ -57,7 +57,7 @@ class Job:
 
 def check_destination(destination: Destination) -> None:
     """Refuse, before any work, what could not be written after it. Raises UsageError."""
-    from amtcli.outputs import is_special
+    from amtcli.files import is_special
     from amtcli.refinement.report import kept_entries
 
     report, plot = destination.report, destination.plot
@@ -328,7 +328,8 @@ class Refining:
             self._screen.error(f"amt: {planned.key}: no plot: {error}")
 
     def _may_replace(self, path: Path) -> bool:
-        from amtcli.outputs import Existing, has_content, is_special
+        from amtcli.files import is_special
+        from amtcli.outputs import Existing, has_content
 
         if self._destination.existing is Existing.SKIP:
             return not has_content(path)
