@@ -294,7 +294,15 @@ def test_interrupt_while_starting_is_no_traceback(program):
 
 
 @posix
-def test_interrupt_ends_at_once_and_leaves_no_partial_file():
+@pytest.mark.parametrize(
+    ("ending", "code", "message"),
+    [
+        ("SIGINT", 130, b"amt: interrupted\n"),
+        ("SIGTERM", 143, b"amt: ended by SIGTERM\n"),
+        ("SIGHUP", 129, b"amt: ended by SIGHUP\n"),
+    ],
+)
+def test_signals_end_at_once_and_leave_no_partial_file(ending, code, message):
     for name in ("a.wav", "b.wav", "c.wav"):
         Path(name).touch()
     process = subprocess.Popen(
@@ -305,15 +313,35 @@ def test_interrupt_ends_at_once_and_leaves_no_partial_file():
     while not Path("log").exists() or len(Path("log").read_text().split()) < 2:
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, ending))
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert err == b"amt: interrupted\n"
+    assert (process.returncode, err) == (code, message)
     assert sorted(p.name for p in Path().iterdir() if p.suffix != ".wav") == [
         "a.mid",
         "log",
         "state",
     ]
+
+
+@posix
+def test_what_was_kept_of_a_pipe_goes_with_a_program_that_is_ended():
+    score = Path(__file__).parent / "data" / "demo.mid"
+    os.mkfifo("sound")
+    Path("kept").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "amtcli", "refine-velocity", str(score), "sound", "-o", "out.mid"],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(Path("kept").absolute())},
+    )
+    with Path("sound").open("wb"):
+        while not any(path.is_file() for path in Path("kept").rglob("*")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (143, b"amt: ended by SIGTERM\n")
+    assert list(Path("kept").iterdir()) == []
+    assert not Path("out.mid").exists()
 
 
 @posix

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import sys
 import threading
 from contextlib import suppress
-from types import TracebackType
+from functools import partial
+from types import FrameType, TracebackType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -24,6 +26,7 @@ _NAMES_NOTHING = re.compile("--[a-z-]+=")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _INTERRUPTED = 130
 _READER_GONE = 141  # what a shell reports for a program that dies of SIGPIPE
+_ENDED = {129: "SIGHUP", 143: "SIGTERM"}
 
 
 class _Commands(TyperGroup):
@@ -111,6 +114,7 @@ def _report_bug(
 def main() -> None:
     """Run the command line and leave with its exit code."""
     prepare_streams()
+    _end_in_order()
     try:
         app(prog_name="amt")
     except OSError as error:
@@ -124,11 +128,28 @@ def main() -> None:
         sys.excepthook = _report_bug
         raise
     except SystemExit as end:
-        if end.code == _INTERRUPTED or any(thread.daemon for thread in threading.enumerate()):
+        if end.code in _ENDED:
+            say(f"amt: ended by {_ENDED[end.code]}")
+        if end.code in (_INTERRUPTED, *_ENDED) or any(
+            thread.daemon for thread in threading.enumerate()
+        ):
             # All that must be undone is undone; a thread that waits for audio which never comes
             # would keep the interpreter from ending, or crash it.
             _end_at_once(end.code)
         raise
+
+
+def _end_in_order() -> None:
+    """Let what ends a program end it as Ctrl-C does, so that nothing half done is left behind."""
+    for exit_code, name in _ENDED.items():
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, partial(_end, exit_code))
+
+
+def _end(exit_code: int, number: int, _: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)  # the second one is not to be waited for
+    raise SystemExit(exit_code)
 
 
 def _end_at_once(code: str | int | None) -> NoReturn:
