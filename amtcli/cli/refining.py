@@ -137,10 +137,12 @@ def _found(score: Path, recording: Path | None, named: Path) -> Found:
 
 
 def _out(score: Path, out: str | None) -> str:
+    from amtcli.outputs import stdout_as_dash
+
     if score.is_dir():
         if out is None:
             raise UsageError("name a folder for the results with -o")
-        if out in ("-", "/dev/stdout"):
+        if stdout_as_dash(out) == "-":
             raise UsageError(f"-o {out} takes the result of one score: name a folder")
         if os.path.realpath(out) == os.path.realpath(score):
             raise UsageError(f"-o {out}: the scores would be overwritten; name another folder")
