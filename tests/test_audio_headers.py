@@ -1,5 +1,4 @@
 import io
-import struct
 
 import pytest
 
@@ -19,65 +18,6 @@ def test_a_bad_sector_reads_like_the_end():
     file = BadSector(bytes(range(200)))
     assert headers.read_at(file, 90, 10) == bytes(range(90, 100))
     assert headers.read_at(file, 95, 10) == b""
-
-
-def chunk(name, content, order="<"):
-    return struct.pack(order + "4sI", name, len(content)) + content + b"\0" * (len(content) % 2)
-
-
-FORMAT = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 8000, 16000, 2, 16))
-
-
-def wav(data_size, n_data_bytes, before=b""):
-    body = FORMAT + before + struct.pack("<4sI", b"data", data_size) + bytes(n_data_bytes)
-    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WAVE" + body
-
-
-def find(content):
-    return headers.find_data_chunk(io.BytesIO(content), len(content))
-
-
-def test_data_is_found_behind_other_chunks_of_odd_length():
-    found = find(wav(100, 100, before=chunk(b"LIST", b"odd")))
-    assert found == headers.DataChunk(
-        start=12 + 24 + 12 + 8, stated_bytes=100, is_understated=False, format_chunk=FORMAT
-    )
-
-
-@pytest.mark.parametrize(
-    ("data_size", "n_data_bytes", "stated", "is_understated"),
-    [
-        (100, 60, 100, False),  # cut off
-        (100, 160, 100, False),  # something else follows
-        (0, 60, None, True),  # never completed
-        (0, 0, None, False),
-        (0xFFFFFFFF, 60, None, False),  # written to a pipe
-        (0x7FFFF000, 60, None, False),
-    ],
-)
-def test_stated_lengths(data_size, n_data_bytes, stated, is_understated):
-    found = find(wav(data_size, n_data_bytes))
-    assert (found.stated_bytes, found.is_understated) == (stated, is_understated)
-
-
-def test_wide_sizes_of_rf64_and_the_head_made_of_them():
-    first = find(wav(0, 60))
-    content = headers.completed_head(first, first.start + 60) + bytes(60)
-    found = find(content)
-    assert content[:4] == b"RF64"
-    assert (found.start, found.stated_bytes) == (len(content) - 60, 60)
-    assert found.format_chunk == FORMAT
-
-
-def test_aiff_is_big_endian():
-    body = chunk(b"COMM", bytes(18), ">") + chunk(b"SSND", bytes(300), ">")
-    found = find(b"FORM" + struct.pack(">I", 4 + len(body)) + b"AIFF" + body)
-    assert (found.start, found.stated_bytes) == (12 + 26 + 8, 300)
-
-
-@pytest.mark.parametrize("content", [b"", b"RIFF", b"fLaC" + bytes(40), wav(0, 0)[:30]])
-def test_other_files_have_no_data_chunk(content):
-    assert find(content) is None
 
 
 def id3(n_bytes):

@@ -49,16 +49,38 @@ def lost_s(stream):
     return float(seconds)
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".aiff", ".w64", ".rf64"])
+@pytest.mark.parametrize("suffix", [".wav", ".aiff", ".w64", ".rf64", ".caf", ".au"])
 def test_cut_pcm_keeps_what_is_there(tmp_path, suffix):
     path = write(tmp_path / f"a{suffix}", noise(5.0), "PCM_24")
-    whole, _ = read(path)
+    whole, stream = read(path)
+    assert stream.warnings == ()
     samples, stream = read(cut(path, 0.6))
     np.testing.assert_array_equal(samples, whole[:, : samples.shape[1]])
     assert stream.duration_s == pytest.approx(3.0, abs=0.01)
-    if suffix != ".w64":  # whose header libsndfile alone reads
-        assert stream.expected_duration_s == pytest.approx(5.0, abs=1e-3)
-        assert lost_s(stream) == pytest.approx(2.0, abs=0.01)
+    assert stream.expected_duration_s == pytest.approx(5.0, abs=1e-3)
+    assert lost_s(stream) == pytest.approx(2.0, abs=0.01)
+
+
+def test_cut_alac_counts_its_packets(tmp_path):
+    path = write(tmp_path / "a.caf", noise(5.0), "ALAC_16")
+    whole, stream = read(path)
+    assert stream.warnings == ()
+    samples, stream = read(cut(path, 0.6))
+    np.testing.assert_array_equal(samples, whole[:, : samples.shape[1]])
+    assert stream.duration_s == pytest.approx(3.0, abs=4096 / RATE_HZ)
+    assert stream.expected_duration_s == pytest.approx(5.0, abs=4096 / RATE_HZ)
+    assert lost_s(stream) == pytest.approx(2.0, abs=2 * 4096 / RATE_HZ)
+
+
+def test_caf_that_is_still_being_recorded(tmp_path):
+    path = write(tmp_path / "a.caf", noise(2.0), "PCM_16")
+    whole, _ = read(path)
+    data = path.read_bytes()
+    size_at = data.index(b"data") + 4
+    path.write_bytes(data[:size_at] + b"\xff" * 8 + data[size_at + 8 :])
+    with path.open("rb", buffering=0) as file:
+        samples = np.concatenate(list(SoundfileDecoder(file, 2.0).blocks())).T
+    np.testing.assert_array_equal(samples, whole)
 
 
 def test_cut_flac_keeps_all_whole_frames(tmp_path):

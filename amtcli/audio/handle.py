@@ -4,7 +4,8 @@ Where libsndfile alone would cut a file short without a word, it is shown anothe
 
 - an mp3 without a frame count, which it ends at an estimate from the bit rate of the first
   frame, has its length hidden;
-- a wav whose header was never completed, or is too narrow for its length, gets a new header.
+- a wav whose header was never completed, or is too narrow for its length, gets a new header;
+- so does a caf that is cut off or does not know its length, which libsndfile would refuse.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from amtcli.audio import headers
+from amtcli.audio.data_chunk import DataChunk, find_data_chunk
 
 # A count beyond this is libsndfile's word for "unknown", or follows from a hidden length.
 _MAX_SAMPLES = 1 << 38
@@ -39,16 +41,15 @@ class Handle:
         self.start = start
         self.n_bytes = file.seek(0, os.SEEK_END)
         self.mpeg_header = b""
-        chunk = headers.find_data_chunk(file, self.n_bytes) if start == 0 else None
+        chunk = find_data_chunk(file, self.n_bytes) if start == 0 else None
         frame_at = headers.find_mpeg_frame(file, start)
         if frame_at is not None:
             self.mpeg_header = headers.read_at(file, frame_at, 4)
         self._source: int | _Patched
         if frame_at is not None and not headers.states_mpeg_length(file, frame_at):
             self._source = _Patched(file, start, self.n_bytes, n_hidden=_HIDDEN_BYTES)
-        elif chunk is not None and chunk.is_understated:
-            head = headers.completed_head(chunk, self.n_bytes)
-            self._source = _Patched(file, chunk.start, self.n_bytes, head=head)
+        elif chunk is not None and chunk.new_head:
+            self._source = _Patched(file, chunk.start, self.n_bytes, head=chunk.new_head)
         elif start or os.name != "posix":  # elsewhere a descriptor means nothing to a library
             self._source = _Patched(file, start, self.n_bytes, head=head)
         else:
@@ -83,12 +84,13 @@ class Handle:
             return os.lseek(self._source, 0, os.SEEK_CUR)
         return self._source.tell_byte()
 
-    def _stated_samples(self, chunk: headers.DataChunk | None) -> int | None:
+    def _stated_samples(self, chunk: DataChunk | None) -> int | None:
         frames: int = self._sound.frames
         is_mpeg_in_wav = self.format != "MP3" and self._sound.subtype.startswith("MPEG")
         if frames > _MAX_SAMPLES or is_mpeg_in_wav:
             return None
-        if chunk is None or chunk.stated_bytes is None:
+        has_table = self._sound.subtype.startswith("ALAC")  # of packets, all of them counted
+        if chunk is None or chunk.stated_bytes is None or has_table:
             return frames
         # libsndfile counts what is there; the header also knows of what was cut off.
         n_present_bytes = self.n_bytes - chunk.start

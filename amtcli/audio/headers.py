@@ -1,45 +1,15 @@
-"""What the headers of wav, aiff, mp3 and ogg files state, where libsndfile does not tell.
+"""What the headers of mp3 and ogg files state, where libsndfile does not tell.
 
 All functions read from a seekable binary file and leave its position anywhere.
 """
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
 from typing import BinaryIO
 
-# Around these (2 GiB, 4 GiB) lie the data sizes of programs that cannot know them: 0x7FFFF000,
-# 0x80000000, 0xFFFFFFFF. No 64 bit size is as large as the last.
-_PLACEHOLDER_BYTES = (1 << 31, 1 << 32)
-_PLACEHOLDER_MARGIN_BYTES = 1 << 16
-_MAX_SIZE_BYTES = 1 << 60
-_MAX_CHUNKS = 1000
-# Magic and form -> byte order and name of the chunk of samples.
-_CHUNKED_FORMS = {
-    (b"RIFF", b"WAVE"): ("<", b"data"),
-    (b"RF64", b"WAVE"): ("<", b"data"),
-    (b"FORM", b"AIFF"): (">", b"SSND"),
-    (b"FORM", b"AIFC"): (">", b"SSND"),
-}
 _SEARCH_BYTES = 1 << 20
 _MAX_OGG_PAGE_BYTES = 1 << 16
 _OGG_FIRST_PAGE, _OGG_LAST_PAGE = 2, 4  # bits of a page's header type (RFC 3533, section 6)
-
-
-@dataclass(frozen=True)
-class DataChunk:
-    """The chunk of a wav or aiff file that holds the samples, from byte ``start`` on.
-
-    ``stated_bytes`` is the length that the header states, None where it is a placeholder.
-    ``is_understated`` marks a length that the recorder never came to fill in, or that overflowed
-    its 32 bits, and that would hide samples. ``format_chunk`` is the whole fmt chunk of a wav.
-    """
-
-    start: int
-    stated_bytes: int | None
-    is_understated: bool
-    format_chunk: bytes
 
 
 def read_at(file: BinaryIO, at: int, n_bytes: int) -> bytes:
@@ -49,59 +19,6 @@ def read_at(file: BinaryIO, at: int, n_bytes: int) -> bytes:
         return file.read(n_bytes)
     except OSError:
         return b""
-
-
-def find_data_chunk(file: BinaryIO, n_file_bytes: int) -> DataChunk | None:
-    """Find the samples of a wav (RIFF, RF64) or aiff file; None in other files."""
-    head = read_at(file, 0, 12)
-    if (head[:4], head[8:]) not in _CHUNKED_FORMS:
-        return None
-    order, data_id = _CHUNKED_FORMS[head[:4], head[8:]]
-    wide_size: int | None = None
-    format_chunk = b""
-    at = 12
-    for _ in range(_MAX_CHUNKS):
-        header = read_at(file, at, 8)
-        if len(header) < 8:
-            break
-        chunk_id, size = struct.unpack(order + "4sI", header)
-        if chunk_id == b"ds64":  # the 64 bit sizes of RF64 (EBU Tech 3306): form, data, ...
-            (wide_size,) = struct.unpack("<8xQ", read_at(file, at + 8, 16).ljust(16, b"\0"))
-        elif chunk_id == b"fmt ":
-            format_chunk = read_at(file, at, 8 + size + size % 2)
-        elif chunk_id == data_id:
-            start = at + 8
-            size = size if wide_size is None else wide_size
-            n_beyond = n_file_bytes - start - size
-            is_wrong = _is_placeholder(size) or n_beyond >= 1 << 32
-            return DataChunk(
-                start=start,
-                stated_bytes=None if _is_placeholder(size) else size,
-                is_understated=bool(format_chunk) and n_beyond > 0 and is_wrong,
-                format_chunk=format_chunk,
-            )
-        at += 8 + size + size % 2
-    return None
-
-
-def completed_head(chunk: DataChunk, n_file_bytes: int) -> bytes:
-    """Return what should stand before the samples: an RF64 header with their true length."""
-    n_data = n_file_bytes - chunk.start
-    n_form = 4 + 36 + len(chunk.format_chunk) + 8 + n_data
-    return b"".join(
-        (
-            struct.pack("<4sI4s", b"RF64", 0xFFFF_FFFF, b"WAVE"),
-            struct.pack("<4sIQQQI", b"ds64", 28, n_form, n_data, 0, 0),
-            chunk.format_chunk,
-            struct.pack("<4sI", b"data", 0xFFFF_FFFF),
-        )
-    )
-
-
-def _is_placeholder(size: int) -> bool:
-    return not 0 < size < _MAX_SIZE_BYTES or any(
-        abs(size - placeholder) <= _PLACEHOLDER_MARGIN_BYTES for placeholder in _PLACEHOLDER_BYTES
-    )
 
 
 def find_mpeg_frame(file: BinaryIO, start: int) -> int | None:
