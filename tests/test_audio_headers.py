@@ -63,18 +63,3 @@ def test_the_next_frame_is_of_the_same_kind():
     expected = len(content) - len(FRAME)
     assert headers.next_mpeg_frame(io.BytesIO(content), 0, b"\xff\xfb\xb0\x44") == expected
     assert headers.next_mpeg_frame(io.BytesIO(content), expected + 1, FRAME) is None
-
-
-def page(header_type, n_bytes=200):
-    return b"OggS\0" + bytes([header_type]) + bytes(n_bytes)
-
-
-def test_ogg_pages_tell_beginning_and_end():
-    first = page(2) + page(0) * 500 + page(4)
-    joined = first + page(2) + page(0) * 500
-    find_next = headers.next_ogg_stream
-    assert find_next(io.BytesIO(joined), len(first) + 4000, 1) == len(first)
-    assert find_next(io.BytesIO(first), len(first), 1) is None
-    assert not headers.is_cut_ogg(io.BytesIO(first), len(first))
-    assert headers.is_cut_ogg(io.BytesIO(joined), len(joined))
-    assert not headers.is_cut_ogg(io.BytesIO(FRAME), len(FRAME))

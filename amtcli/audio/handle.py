@@ -27,19 +27,22 @@ _ID3V1_BYTES = 128
 
 
 class Handle:
-    """A recording opened at byte ``start``, with ``head`` before it.
+    """A recording opened from byte ``start`` to ``end``, with ``head`` before it.
 
     Raises ``soundfile.LibsndfileError``.
 
     ``n_stated`` is the number of samples (per channel) that its header states, None where it
-    cannot know; ``n_bytes`` the length of the file; ``mpeg_header`` the first frame's four bytes
-    in mp3 and mp2, else empty. libsndfile moves the position of ``file``, which nobody else may
-    between reads; ``file`` must be unbuffered, as its descriptor is read directly.
+    cannot know; ``n_bytes`` the end, by default that of the file; ``mpeg_header`` the first
+    frame's four bytes in mp3 and mp2, else empty. libsndfile moves the position of ``file``,
+    which nobody else may between reads; ``file`` must be unbuffered, as its descriptor is read
+    directly.
     """
 
-    def __init__(self, file: BinaryIO, start: int = 0, head: bytes = b"") -> None:
+    def __init__(
+        self, file: BinaryIO, start: int = 0, head: bytes = b"", end: int | None = None
+    ) -> None:
         self.start = start
-        self.n_bytes = file.seek(0, os.SEEK_END)
+        self.n_bytes = file.seek(0, os.SEEK_END) if end is None else end
         self.mpeg_header = b""
         chunk = find_data_chunk(file, self.n_bytes) if start == 0 else None
         frame_at = headers.find_mpeg_frame(file, start)
@@ -50,7 +53,8 @@ class Handle:
             self._source = _Patched(file, start, self.n_bytes, n_hidden=_HIDDEN_BYTES)
         elif chunk is not None and chunk.new_head:
             self._source = _Patched(file, chunk.start, self.n_bytes, head=chunk.new_head)
-        elif start or os.name != "posix":  # elsewhere a descriptor means nothing to a library
+        elif start or end is not None or os.name != "posix":
+            # Elsewhere than on POSIX a descriptor means nothing to a library.
             self._source = _Patched(file, start, self.n_bytes, head=head)
         else:
             # Read by C code: no Python call, and no wait for the interpreter, every few kB.

@@ -1,4 +1,4 @@
-"""What the headers of mp3 and ogg files state, where libsndfile does not tell.
+"""What the headers of mp3 files state, where libsndfile does not tell.
 
 All functions read from a seekable binary file and leave its position anywhere.
 """
@@ -8,8 +8,6 @@ from __future__ import annotations
 from typing import BinaryIO
 
 _SEARCH_BYTES = 1 << 20
-_MAX_OGG_PAGE_BYTES = 1 << 16
-_OGG_FIRST_PAGE, _OGG_LAST_PAGE = 2, 4  # bits of a page's header type (RFC 3533, section 6)
 
 
 def read_at(file: BinaryIO, at: int, n_bytes: int) -> bytes:
@@ -57,23 +55,3 @@ def next_mpeg_frame(file: BinaryIO, position: int, like: bytes) -> int | None:
         if len(data) < _SEARCH_BYTES:
             return None
         position += len(data) - 3
-
-
-def next_ogg_stream(file: BinaryIO, position: int, first: int) -> int | None:
-    """Find where a further ogg stream begins, not before ``first``.
-
-    ``position`` is how far a decoder has read, which is at most some pages too far.
-    """
-    begin = max(first, position - 2 * _MAX_OGG_PAGE_BYTES)
-    pages = read_at(file, begin, position - begin + _MAX_OGG_PAGE_BYTES)
-    at = pages.find(b"OggS\x00" + bytes([_OGG_FIRST_PAGE]))
-    return None if at < 0 else begin + at
-
-
-def is_cut_ogg(file: BinaryIO, n_file_bytes: int) -> bool:
-    """Tell whether a file is an ogg file and lacks its last page."""
-    if read_at(file, 0, 4) != b"OggS":
-        return False
-    tail = read_at(file, max(0, n_file_bytes - 2 * _MAX_OGG_PAGE_BYTES), 2 * _MAX_OGG_PAGE_BYTES)
-    at = tail.rfind(b"OggS\x00", 0, len(tail) - 1)
-    return at >= 0 and not tail[at + 5] & _OGG_LAST_PAGE
