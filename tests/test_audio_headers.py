@@ -1,4 +1,5 @@
 import io
+import struct
 
 import pytest
 
@@ -53,6 +54,24 @@ def test_the_first_mpeg_frame_is_behind_the_tags(content, expected):
 def test_only_a_frame_count_states_the_length(magic, flags, expected):
     frame = FRAME[:36] + magic + bytes([0, 0, 0, flags]) + FRAME[44:]
     assert headers.states_mpeg_length(io.BytesIO(frame), 0) is expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "n_before", "stated", "is_corrected"),
+    [
+        (3, 4, 300, True),
+        (2, 0, 300, True),
+        (3, 4, 1033, False),  # less than a hundredth off
+        (1, 4, 300, False),
+        (0, 0, 300, False),
+    ],
+)
+def test_the_count_of_bytes_is_corrected(flags, n_before, stated, is_corrected):
+    before = id3(100) + FRAME[:36] + b"Xing" + bytes([0, 0, 0, flags]) + bytes(n_before)
+    rest = bytes(110 + 1024 - len(before) - 4)
+    content = before + struct.pack(">I", stated) + rest
+    expected = before + struct.pack(">I", 1024) if is_corrected else b""
+    assert headers.corrected_mpeg_head(io.BytesIO(content), 0, 110, len(content)) == expected
 
 
 def test_the_next_frame_is_of_the_same_kind():

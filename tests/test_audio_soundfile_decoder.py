@@ -180,6 +180,24 @@ def test_cut_mp3_tells_the_loss(tmp_path):
     assert lost_s(stream) == pytest.approx(5.0 - stream.duration_s, abs=0.02)
 
 
+def test_cut_and_joined_mp3s_write_nothing_to_stderr(tmp_path, capfd):
+    """libmpg123 would, where the length that the file states is not its own."""
+    path = write(tmp_path / "a.mp3", noise(3.0))
+    whole, _ = read(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: 2 * len(content) // 3])
+    samples, stream = read(path)
+    n_sure = samples.shape[1] - 2 * 1152
+    np.testing.assert_array_equal(samples[:, :n_sure], whole[:, :n_sure])
+    assert stream.expected_duration_s == 3.0
+    path.write_bytes(content + content)
+    np.testing.assert_array_equal(read(path)[0], np.concatenate((whole, whole), axis=1))
+    for tagged in (b"ID3\3\0\0\0\1\0\0" + bytes(1 << 14) + content, content + ape_tag(bytes(9000))):
+        path.write_bytes(tagged)
+        np.testing.assert_array_equal(read(path)[0], whole)
+    assert capfd.readouterr().err == ""
+
+
 def test_damaged_mp3_goes_on(tmp_path):
     path = write(tmp_path / "a.mp3", noise(8.0))
     whole, _ = read(path)

@@ -1,9 +1,11 @@
 """One opening of a file with libsndfile, as libsndfile must see it to lose nothing.
 
-Where libsndfile alone would cut a file short without a word, it is shown another file:
+Where libsndfile alone would cut a file short without a word, or not read it well, it is shown
+another file:
 
 - an mp3 without a frame count, which it ends at an estimate from the bit rate of the first
   frame, has its length hidden;
+- an mp3 whose count of bytes is wrong gets the right one, as libmpg123 else writes to stderr;
 - a wav whose header was never completed, or is too narrow for its length, gets a new header;
 - so does a caf that is cut off or does not know its length, which libsndfile would refuse.
 """
@@ -48,9 +50,11 @@ class Handle:
         frame_at = headers.find_mpeg_frame(file, start)
         if frame_at is not None:
             self.mpeg_header = headers.read_at(file, frame_at, 4)
+            head = headers.corrected_mpeg_head(file, start, frame_at, self.n_bytes)
+            start += len(head)
         self._source: int | _Patched
         if frame_at is not None and not headers.states_mpeg_length(file, frame_at):
-            self._source = _Patched(file, start, self.n_bytes, n_hidden=_HIDDEN_BYTES)
+            self._source = _Patched(file, start, self.n_bytes, head=head, n_hidden=_HIDDEN_BYTES)
         elif chunk is not None and chunk.new_head:
             self._source = _Patched(file, chunk.start, self.n_bytes, head=chunk.new_head)
         elif start or end is not None or os.name != "posix":

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import BinaryIO
 
 _SEARCH_BYTES = 1 << 20
+# What libmpg123 bears between the stated and the true length without writing to stderr.
+_MPEG_LENGTH_TOLERANCE = 0.01
 
 
 def read_at(file: BinaryIO, at: int, n_bytes: int) -> bytes:
@@ -35,9 +37,31 @@ def find_mpeg_frame(file: BinaryIO, start: int) -> int | None:
 
 def states_mpeg_length(file: BinaryIO, frame_at: int) -> bool:
     """Tell whether the first frame is a Xing or Info frame with a count of frames (flag 1)."""
+    return bool(_xing_flags(file, frame_at)[0] & 1)
+
+
+def corrected_mpeg_head(file: BinaryIO, start: int, frame_at: int, end: int) -> bytes:
+    """Return an mp3's head from ``start`` to its count of bytes (flag 2), with the true count.
+
+    Empty where there is no such count, or it is right: of another, as in a file that is cut off,
+    libmpg123 writes to stderr, though only seeking needs it.
+    """
+    flags, at = _xing_flags(file, frame_at)
+    at += 4 if flags & 1 else 0
+    n_true = end - frame_at  # tags in front do not count, those behind do
+    n_stated = int.from_bytes(read_at(file, at, 4), "big")
+    if not flags & 2 or abs(n_stated - n_true) <= _MPEG_LENGTH_TOLERANCE * n_true:
+        return b""
+    return read_at(file, start, at - start) + min(n_true, 0xFFFF_FFFF).to_bytes(4, "big")
+
+
+def _xing_flags(file: BinaryIO, frame_at: int) -> tuple[int, int]:
+    """Return the flags of a Xing or Info frame, 0 in other frames, and where they end."""
     frame = read_at(file, frame_at, 64)
     at = max(frame.find(b"Xing"), frame.find(b"Info"))
-    return 0 <= at <= len(frame) - 8 and bool(frame[at + 7] & 1)
+    if not 0 <= at <= len(frame) - 8:
+        return 0, frame_at
+    return frame[at + 7], frame_at + at + 8
 
 
 def next_mpeg_frame(file: BinaryIO, position: int, like: bytes) -> int | None:

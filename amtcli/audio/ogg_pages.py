@@ -48,9 +48,9 @@ class Link:
 
     ``runs`` are the stretches that are whole: a single one where nothing is damaged. ``head`` is
     what a decoder must be shown before one that does not begin the stream, empty where that is
-    unknown. Time begins at
-    ``origin``, on a clock of ``clock_hz``, None for that of the samples. ``is_cut`` tells that
-    the last page is missing; ``next_start`` is where the next stream begins, if one does.
+    unknown. Time begins at ``origin``, on a clock of ``clock_hz``, None for that of the samples.
+    ``is_cut`` tells that the last page is missing; ``next_start`` is where the next stream
+    begins, if one does.
     """
 
     runs: tuple[Run, ...]
