@@ -115,6 +115,16 @@ def test_a_state_of_another_version_is_refused_in_words(trained, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_state_that_is_not_finite_is_not_exported(trained, tmp_path):
+    run, _ = trained
+    state = torch.load(run / "state" / "last.pt", weights_only=True)
+    state["average"]["network.last.bias"][3] = torch.nan
+    torch.save(state, run / "state" / "last.pt")
+    with pytest.raises(TrainingError, match=r"last\.pt holds weights.*: network\.last\.bias"):
+        export_run(run, tmp_path / "out", weights="last")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_card_tells_of_what_came_after_the_best(trained):
     run, _ = trained
     path = run / "model" / "README.md"

@@ -326,6 +326,31 @@ def test_a_loss_that_is_no_number_stops_with_the_state_saved(tmp_path):
     assert all(torch.isfinite(tensor).all() for tensor in saved["weights"].values())
 
 
+def test_weights_that_are_not_finite_are_neither_measured_nor_exported(tmp_path, recordings):
+    destructive = (
+        "optimiser.learning_rate=1e30",
+        "optimiser.weight_decay=1e30",
+        "training.steps=1",
+    )
+    with pytest.raises(TrainingError, match=r"by step 1: network\..* others.*not_finite\.pt"):
+        run(tmp_path, recordings, *destructive, validator=Scores())
+    assert (tmp_path / "run" / NOT_FINITE_FILE).exists()
+    assert not (tmp_path / "run" / STATE_FILE).exists()
+
+
+def test_statistics_that_are_not_finite_are_no_model(tmp_path, recordings, monkeypatch):
+    def spoil(hearing, loss, batches):
+        hearing.network.norm.running_var.fill_(torch.inf)
+
+    monkeypatch.setattr("amtcli.training.loop.measure_statistics", spoil)
+    overrides = ("network.normalise=true", "training.batch_statistics=measured")
+    with pytest.raises(
+        TrainingError, match=r"by step 6: network\.norm\.running_var in the weights"
+    ):
+        run(tmp_path, recordings, *overrides, validator=Scores())
+    assert state_of(tmp_path, "run")["progress"]["step"] == 6
+
+
 def test_a_folder_with_a_training_is_not_begun_anew(tmp_path, recordings):
     run(tmp_path, recordings)
     with pytest.raises(UsageError, match="--resume auto continues it"):

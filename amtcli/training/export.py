@@ -43,7 +43,7 @@ from amtcli.training.components import build_modules
 from amtcli.training.log import read_log
 from amtcli.training.recipe import Recipe, read_recipe, recipe_toml
 from amtcli.training.run_folder import MODEL_FOLDER, RECIPE_FILE, STATE_FILE
-from amtcli.training.state import data_identity, read_state
+from amtcli.training.state import data_identity, not_finite, read_state
 
 DATA_FILE = "data.json"
 BEST, LAST = "best", "last"
@@ -186,6 +186,8 @@ def _last(run: Path, recipe: Recipe, data: RunData) -> tuple[ModelConfig, dict[s
             f"{run / STATE_FILE} is of another version of this network: {problems}; train anew, "
             "or export with that version of amt"
         )
+    if broken := not_finite(tensors):
+        raise TrainingError(f"{run / STATE_FILE} holds weights that are not finite: {broken[0]}")
     return config, tensors
 
 

@@ -50,6 +50,7 @@ from amtcli.training.state import (
     data_identity,
     gather_state,
     make_learner,
+    not_finite,
     read_state,
     restore_state,
     write_state,
@@ -233,17 +234,20 @@ class _Run:
         try:
             report = self._stepper.step(step, batches, stop=stop)
         except NotFiniteError as error:
-            path = self._options.folder / NOT_FINITE_FILE
-            self._save(path)
-            before = self._options.folder / STATE_FILE
-            kept = f", {before} the last one before" if before.exists() else ""
-            raise TrainingError(
-                f"training broke down {error}; {path} holds the state{kept}; try a lower "
-                "optimiser.learning_rate or optimiser.clip_norm"
-            ) from error
+            raise self._breakdown(str(error), self._gather()) from error
         self._progress.step = step + 1
         self._progress.elapsed_s += time.perf_counter() - start_s
         return report
+
+    def _breakdown(self, how: str, state: dict[str, Any]) -> TrainingError:
+        """Keep a state aside, so that the one before remains; returns what is to be raised."""
+        path, before = (self._options.folder / name for name in (NOT_FINITE_FILE, STATE_FILE))
+        self._write(path, state)
+        kept = f", {before} the last one before" if before.exists() else ""
+        return TrainingError(
+            f"training broke down {how}; {path} holds the state{kept}; try a lower "
+            "optimiser.learning_rate or optimiser.clip_norm"
+        )
 
     def _record(self, report: StepReport) -> None:
         """Add a step to the sums, and write their means when it is time to."""
@@ -276,6 +280,8 @@ class _Run:
         first = self._ranks.is_first
         if first and self._recipe.training.batch_statistics == "measured":
             tensors = self._with_measured_statistics(tensors)
+        if broken := not_finite(tensors):  # batch statistics, or what another version had saved
+            raise TrainingError(f"training broke down {_describe_weights(progress.step, broken)}")
         validation = None
         if self._companions.validator is not None:
             validation = self._ranks.from_first(self._validate(tensors) if first else None)
@@ -320,12 +326,22 @@ class _Run:
         named = {f"front_end.{name}": tensor.cpu() for name, tensor in fixed.items()}
         self._companions.exporter(named | tensors, moment)
 
-    def _save(self, path: Path | None = None) -> None:
-        """Write the state; all processes take part in gathering it."""
+    def _save(self) -> None:
+        """Write the state, from which training could go on. Raises TrainingError where it can't."""
+        state = self._gather()
+        broken = not_finite(state["weights"]) or not_finite(state["average"] or {})
+        if broken:
+            raise self._breakdown(_describe_weights(self._progress.step, broken), state)
+        self._write(self._options.folder / STATE_FILE, state)
+
+    def _gather(self) -> dict[str, Any]:
+        """Gather the state; all processes take part."""
         recipe = recipe_toml(self._recipe)
-        state = gather_state(self._learner, self._progress, recipe, self._data)
+        return gather_state(self._learner, self._progress, recipe, self._data)
+
+    def _write(self, path: Path, state: dict[str, Any]) -> None:
         if self._ranks.is_first:
-            write_state(path or self._options.folder / STATE_FILE, state)
+            write_state(path, state)
 
     def _open_log(self) -> RunLog:
         write_atomically(self._options.folder / RECIPE_FILE, recipe_toml(self._recipe))
@@ -366,6 +382,11 @@ def surroundings(ranks: Ranks, precision: str) -> dict[str, Any]:
         "n_processes": ranks.n_ranks,
         "precision": precision,
     }
+
+
+def _describe_weights(step: int, names: Sequence[str]) -> str:
+    more = f" and {len(names) - 1} others" if len(names) > 1 else ""
+    return f"by step {step}: {names[0]}{more} in the weights are not finite"
 
 
 def _share(recipe: Recipe, ranks: Ranks) -> Share:

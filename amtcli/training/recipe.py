@@ -27,6 +27,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+_MOST = 1e30  # of what is multiplied in float32, which ends at 3.4e38
+
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
 
@@ -82,6 +84,7 @@ class OptimiserConfig:
     def __post_init__(self) -> None:
         if self.learning_rate <= 0 or self.epsilon <= 0:
             raise ValueError("learning_rate and epsilon must be above 0")
+        _at_most(self, _MOST, "learning_rate", "epsilon", "weight_decay", "clip_norm")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError("betas must lie in [0, 1)")
         _at_least(self, 0, "weight_decay", "clip_norm")
@@ -364,3 +367,9 @@ def _at_least(config: object, least: int, *names: str) -> None:
     for name in names:
         if getattr(config, name) < least:
             raise ValueError(f"{name} must be at least {least}")
+
+
+def _at_most(config: object, most: float, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) > most:
+            raise ValueError(f"{name} must be at most {most:g}")

@@ -93,6 +93,11 @@ def gather_state(learner: Learner, progress: Progress, recipe: bytes, data: str)
     }
 
 
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Name the tensors that hold anything but finite numbers."""
+    return [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+
+
 def restore_state(state: Mapping[str, Any], learner: Learner) -> Progress:
     """Put a state into what was built by the same recipe; returns how far it had come."""
     own = learner.hearing.state_dict()
