@@ -239,6 +239,12 @@ def test_the_recipes_that_ship_are_listed(tmp_path):
     [
         (["-s", "training.stepz=1"], ModelError, "unknown key 'stepz'"),
         (["-s", "network.wide=1"], ModelError, r"unknown key 'wide' in \[network\]"),
+        (["-s", "network.width=0"], ModelError, r"\[network\] has nothing in network.first.weight"),
+        (
+            ["-s", "sampling.length_samples=390"],
+            ModelError,
+            r"\[front_end\], \[network\] and \[obj",
+        ),
         (["-s", "objective.kind=none"], ModelError, r"unknown kind 'none' in \[objective\]"),
         (["--workers", "two"], UsageError, "--workers takes auto or a number"),
         (["--time-limit", "soon"], UsageError, "write 90s, 20m or 1h30m"),

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
+from amtcli.datasets.labels import labels_of_performance
 from amtcli.datasets.pack import PackedRecording
-from amtcli.errors import TrainingError
+from amtcli.errors import ModelError, TrainingError
 from amtcli.front_ends import FRONT_ENDS
 from amtcli.front_ends.front_end import FrontEnd
 from amtcli.model_folder import check_decoder
 from amtcli.networks import ARCHITECTURES
 from amtcli.networks.network import Network
+from amtcli.notes import Performance
 from amtcli.tables import built, check_clocks, from_table, registered
 from amtcli.training.augmentation import AugmentationConfig
+from amtcli.training.hearing import Hearing
 from amtcli.training.objectives import OBJECTIVES
-from amtcli.training.objectives.objective import Objective
+from amtcli.training.objectives.objective import Objective, WindowLabels
 from amtcli.training.recipe import Recipe
 
 
@@ -54,10 +58,42 @@ def build_modules(recipe: Recipe) -> tuple[FrontEnd, Network]:
     front_end_config, front_end = registered(FRONT_ENDS, recipe.front_end, "front_end", path)
     network_config, network = registered(ARCHITECTURES, recipe.network, "network", path)
     torch.manual_seed(recipe.training.seed)
-    return (
-        built(front_end, front_end_config, "front_end", path),
-        built(network, network_config, "network", path),
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element")  # `check_window` says it
+        return (
+            built(front_end, front_end_config, "front_end", path),
+            built(network, network_config, "network", path),
+        )
+
+
+@torch.no_grad()
+def check_window(recipe: Recipe, parts: Components) -> None:
+    """Take a second of silence, or a window if that is shorter, through all that a step runs.
+
+    Raises ModelError where front-end, network and objective do not go together. Leaves the
+    modules in evaluation mode, and all else in them as it was.
+    """
+    hearing = Hearing(parts.front_end, parts.network).eval()
+    # As in training: for whole recordings, some front-ends leave silent frames out as NaN.
+    parts.front_end.train()
+    for name, weight in hearing.named_parameters():
+        if not weight.numel():
+            raise ModelError(f"{recipe.path}: [network] has nothing in {name}: a size in it is 0")
+    rate_hz = parts.front_end.sample_rate_hz
+    hop_samples = recipe.front_end.get("hop_samples", 1)
+    n_samples = min(recipe.sampling.length_samples, rate_hz // hop_samples * hop_samples)
+    silence = WindowLabels(labels_of_performance(Performance()), n_samples / rate_hz)
+    samples = torch.zeros(1, n_samples)
+    try:
+        targets = parts.objective.targets(silence)
+        batch = {name: torch.from_numpy(array[None]) for name, array in targets.items()}
+        features = samples if hearing.front_end is not None else parts.front_end([samples])
+        parts.objective.loss(hearing, features, batch)  # type: ignore[arg-type]
+    except (ValueError, LookupError, ArithmeticError, RuntimeError) as error:
+        problem = str(error).partition("\n")[0]
+        raise ModelError(
+            f"{recipe.path}: [front_end], [network] and [objective] do not go together: {problem}"
+        ) from error
 
 
 def check_sample_rate(recipe: Recipe, recordings: Iterable[PackedRecording]) -> None:

@@ -29,7 +29,12 @@ from amtcli.training.batch_statistics import MOST_BATCHES, fix_statistics, measu
 from amtcli.training.batches import Batch, Share, WindowMaker
 from amtcli.training.cached import find_cached
 from amtcli.training.companions import Companions, Listener, Moment, Validation
-from amtcli.training.components import build_components, build_modules, check_sample_rate
+from amtcli.training.components import (
+    build_components,
+    build_modules,
+    check_sample_rate,
+    check_window,
+)
 from amtcli.training.feeding import auto_workers, feed
 from amtcli.training.hearing import Hearing
 from amtcli.training.initial import load_initial_weights
@@ -141,6 +146,7 @@ class _Run:
         own_recipe = recipe_toml(recipe)
         state = None if resumed is None else read_state(resumed, own_recipe, self._data)
         parts = build_components(recipe)
+        check_window(recipe, parts)
         # As front-ends learn: digital silence is no special case to them then.
         front_end = parts.front_end.train()
         cached = find_cached(recipe, front_end, recordings) if options.cached_features else None
