@@ -80,6 +80,19 @@ def test_a_card_says_which_settings_were_chosen(facts):
     assert "| `onset_threshold` | 0.25 | 0.25, 0.5 |\n| `shortest_frames` | 1 | 1 |" in card
 
 
+def test_a_card_without_scores_says_for_whom_settings_were_chosen(facts):
+    recipe = dict(facts.recipe)
+    recipe["validation"] = {**recipe["validation"], "thresholds": {"onset_threshold": (0.25, 0.5)}}
+    decoder = {"kind": "frames", "onset_threshold": 0.25}
+    card = write_card(replace(facts, recipe=recipe, decoder=decoder, scores={}))
+    words = card.replace("\n", " ")
+    assert "chosen on the validation recordings for the best weights of this training" in words
+    assert "they flatter" not in words
+    assert "| `onset_threshold` | 0.25 | 0.25, 0.5 |" in card
+    assert "Not validated as it is: validations of this training were of other weights" in words
+    assert "Not validated while it was trained" not in words
+
+
 def test_losses_are_no_scores_and_velocities_are_evaluated_as_such(facts):
     recipe = dict(facts.recipe)
     recipe["validation"] = {**recipe["validation"], "metric": "neg_loss"}
@@ -105,7 +118,9 @@ def test_nothing_is_said_of_settings_that_nobody_chose(facts):
     recipe["validation"] = {**recipe["validation"], "thresholds": {"onset_threshold": (0.25, 0.5)}}
     by_loss = {**recipe, "validation": {**recipe["validation"], "metric": "neg_loss"}}
     decoder = {"kind": "frames", "onset_threshold": 0.25}
-    assert "## Decoder" not in write_card(replace(facts, recipe=recipe, decoder=decoder, scores={}))
+    unchosen = {**recipe, "decoder": decoder}
+    unmeasured = replace(facts, recipe=unchosen, decoder=decoder, scores={})
+    assert "## Decoder" not in write_card(unmeasured)
     assert "## Decoder" not in write_card(replace(facts, recipe=by_loss, decoder=decoder))
 
 

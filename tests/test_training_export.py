@@ -105,6 +105,16 @@ def test_the_last_claim_no_scores_of_statistics_that_they_lack(tmp_path):
     assert read_config(tmp_path / "out").provenance.scores == {}
 
 
+def test_the_last_claim_no_scores_of_thresholds_that_they_lack(tmp_path):
+    decoder = ("kind=semi_crf", "sample_rate_hz=1000", "hop_samples=20")
+    chosen = "validation.thresholds.hop_samples=[20]"
+    run, _ = run_of(tmp_path, *(f"decoder.{setting}" for setting in decoder), chosen)
+    assert read_config(run / "model").provenance.scores["onset_f1"] == 0.75
+    export_run(run, tmp_path / "out", weights="last")
+    assert read_config(tmp_path / "out").provenance.scores == {}
+    assert "Not validated as it is" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_a_state_of_another_version_is_refused_in_words(trained, tmp_path):
     run, _ = trained
     state = torch.load(run / "state" / "last.pt", weights_only=True)

@@ -119,6 +119,12 @@ def protocol_words(recipe: Mapping[str, Any], *, is_best: bool) -> str:
     )
 
 
+def chooses_thresholds(recipe: Mapping[str, Any]) -> bool:
+    """Tell whether each validation chooses settings of the decoder."""
+    validation = recipe["validation"]
+    return bool(validation["thresholds"]) and validation["metric"] != NEG_LOSS
+
+
 def _choice_words(validation: Mapping[str, Any]) -> str:
     count, excerpt_s = validation["n_recordings"], validation["excerpt_s"]
     measured = f"at most {count} recordings" if count else "all recordings"
@@ -162,8 +168,14 @@ def _training_table(facts: CardFacts) -> str:
 
 
 def _scores_section(facts: CardFacts) -> str:
-    if not facts.scores:
+    if not facts.scores and not facts.curve:
         return "## Scores\n\nNot validated while it was trained."
+    if not facts.scores:
+        words = (
+            "Not validated as it is: validations of this training were of other weights, batch "
+            "statistics or settings of the decoder."
+        )
+        return f"## Scores\n\n{_paragraph(words)}"
     named = _table(
         ("score", "validation"), [(name, f"{value:.4f}") for name, value in facts.scores.items()]
     )
@@ -201,17 +213,20 @@ def thinned(curve: Sequence[CurvePoint], step: int, n_rows: int) -> list[CurvePo
 
 
 def _decoder_section(facts: CardFacts) -> str:
-    thresholds = facts.recipe["validation"]["thresholds"]
-    is_chosen = facts.scores and facts.recipe["validation"]["metric"] != NEG_LOSS
-    if not (thresholds and is_chosen):
+    is_chosen = facts.scores or facts.decoder != facts.recipe["decoder"]
+    if not (chooses_thresholds(facts.recipe) and is_chosen):
         return ""
     rows = [
         (f"`{name}`", f"{facts.decoder[name]:g}", ", ".join(f"{value:g}" for value in values))
-        for name, values in thresholds.items()
+        for name, values in facts.recipe["validation"]["thresholds"].items()
     ]
-    return (
-        "## Decoder\n\nThese settings were chosen on the same validation recordings, whose scores "
-        "they flatter a little.\n\n" + _table(("setting", "chosen", "among"), rows)
+    how = (
+        "on the same validation recordings, whose scores they flatter a little"
+        if facts.scores
+        else "on the validation recordings for the best weights of this training, not for these"
+    )
+    return f"## Decoder\n\n{_paragraph(f'These settings were chosen {how}.')}\n\n" + _table(
+        ("setting", "chosen", "among"), rows
     )
 
 

@@ -34,6 +34,7 @@ from amtcli.training.card import (
     CurvePoint,
     PackFacts,
     SplitFacts,
+    chooses_thresholds,
     data_words,
     protocol_words,
     write_card,
@@ -172,8 +173,9 @@ def _last(run: Path, recipe: Recipe, data: RunData) -> tuple[ModelConfig, dict[s
         return _best(run)
     config = model_config(recipe, Moment(progress["step"], 0.0, None), data_words(data.packs))
     scores = next((p.scores for p in _curve(run) if p.step == progress["step"]), {})
-    if recipe.training.batch_statistics == "measured":
-        scores = {}  # of statistics that the state does not hold
+    chosen = chooses_thresholds(dataclasses.asdict(recipe))
+    if chosen or recipe.training.batch_statistics == "measured":
+        scores = {}  # of statistics or thresholds that the state does not hold
     provenance = dataclasses.replace(config.provenance, scores=scores)
     # Thresholds chosen for the best are near those of the last.
     decoder = config.decoder if best is None else best.decoder
