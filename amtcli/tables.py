@@ -24,6 +24,7 @@ Config = TypeVar("Config")
 Built = TypeVar("Built")
 
 _TYPE_NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+_PLURALS = {str: "strings", int: "whole numbers", float: "numbers"}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -129,7 +130,9 @@ def _value(hint: Any, value: Any, place: _Place) -> Any:
     if origin is tuple and isinstance(value, list):
         return _tuple(arguments, value, place)
     if origin is dict and isinstance(value, dict):
-        return {key: _value(arguments[1], item, place) for key, item in value.items()}
+        table = f"{place.table}.{place.key}"
+        places = {key: _Place(place.path, table, key) for key in value}
+        return {key: _value(arguments[1], item, places[key]) for key, item in value.items()}
     if origin is typing.Literal and value in arguments:
         return value
     choices = arguments if origin in (types.UnionType, typing.Union) else (hint,)
@@ -141,8 +144,19 @@ def _value(hint: Any, value: Any, place: _Place) -> Any:
         return value
     if float in choices and type(value) is int:
         return float(value)
-    wanted = " or ".join(_TYPE_NAMES.get(choice, str(choice)) for choice in choices)
+    wanted = " or ".join(dict.fromkeys(map(_words, choices)))
     raise place.error(f"be {wanted}, not {value!r}")
+
+
+def _words(hint: Any) -> str:
+    """Say what a field of this type takes."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin is tuple:
+        count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
+        return f"a list of {count}{_PLURALS.get(arguments[0], 'values')}"
+    return _TYPE_NAMES.get(hint, "a table")
 
 
 def _of_kind(classes: tuple[Any, ...], table: dict[str, Any], place: _Place) -> Any:
