@@ -13,7 +13,7 @@ import toy_training as toy
 from amtcli.errors import TrainingError, UsageError
 from amtcli.training.batches import WindowMaker
 from amtcli.training.companions import Companions, Listener, Validation
-from amtcli.training.components import build_components
+from amtcli.training.components import build_components, check_lengths
 from amtcli.training.log import read_log
 from amtcli.training.loop import TrainOptions, train
 from amtcli.training.run_folder import NOT_FINITE_FILE, STATE_FILE
@@ -447,6 +447,16 @@ def test_nothing_to_learn_from_is_said(tmp_path, recordings):
     other = [dataclasses.replace(recordings[0], sample_rate_hz=44100)]
     with pytest.raises(TrainingError, match=r"packed at 44100 Hz.*--sample-rate 1000"):
         run(tmp_path, other)
+
+
+def test_windows_longer_than_every_recording_are_refused(tmp_path, recordings):
+    assert [recording.n_samples for recording in recordings] == [2000, 3000]
+    check_lengths(toy.write_recipe(tmp_path, "sampling.length_samples=3000"), recordings)
+    with pytest.raises(
+        TrainingError, match=r"length_samples is 3020.*piece1, has 3000: choose sho"
+    ):
+        run(tmp_path, recordings, "sampling.length_samples=3020")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_debugger_opens_before_the_next_step(tmp_path, recordings, monkeypatch):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from amtcli.datasets.labels import labels_of_performance
+from amtcli.datasets.labels import BeatLabels, Labels, labels_of_performance
 from amtcli.datasets.pack import PackedRecording
 from amtcli.errors import ModelError, TrainingError
 from amtcli.front_ends import FRONT_ENDS
@@ -82,7 +84,7 @@ def check_window(recipe: Recipe, parts: Components) -> None:
     rate_hz = parts.front_end.sample_rate_hz
     hop_samples = recipe.front_end.get("hop_samples", 1)
     n_samples = min(recipe.sampling.length_samples, rate_hz // hop_samples * hop_samples)
-    silence = WindowLabels(labels_of_performance(Performance()), n_samples / rate_hz)
+    silence = WindowLabels(_nothing_played(), n_samples / rate_hz)
     samples = torch.zeros(1, n_samples)
     try:
         targets = parts.objective.targets(silence)
@@ -96,6 +98,11 @@ def check_window(recipe: Recipe, parts: Components) -> None:
         ) from error
 
 
+def _nothing_played() -> Labels:
+    beats = BeatLabels(np.empty(0), np.empty(0, np.bool_), np.empty(0, np.int8))
+    return dataclasses.replace(labels_of_performance(Performance()), beats=beats)
+
+
 def check_sample_rate(recipe: Recipe, recordings: Iterable[PackedRecording]) -> None:
     """Raise TrainingError that names a recording of another rate than the front-end hears."""
     rate_hz = recipe.front_end.get("sample_rate_hz")
@@ -105,3 +112,14 @@ def check_sample_rate(recipe: Recipe, recordings: Iterable[PackedRecording]) -> 
                 f"{recording.name} was packed at {recording.sample_rate_hz} Hz, the recipe's "
                 f"front-end hears {rate_hz}: pack again with --sample-rate {rate_hz}"
             )
+
+
+def check_lengths(recipe: Recipe, recordings: Iterable[PackedRecording]) -> None:
+    """Raise TrainingError where windows are longer than every recording: zeros would fill them."""
+    longest = max(recordings, key=lambda recording: recording.duration_s)
+    wanted = recipe.sampling.length_samples
+    if wanted > longest.n_samples:
+        raise TrainingError(
+            f"sampling.length_samples is {wanted}, and the longest recording to learn from, "
+            f"{longest.name}, has {longest.n_samples}: choose shorter windows, or longer recordings"
+        )

@@ -32,6 +32,7 @@ from amtcli.training.companions import Companions, Listener, Moment, Validation
 from amtcli.training.components import (
     build_components,
     build_modules,
+    check_lengths,
     check_sample_rate,
     check_window,
 )
@@ -412,3 +413,4 @@ def _check_recordings(recipe: Recipe, recordings: Sequence[PackedRecording]) -> 
     if not recordings:
         raise TrainingError("there is no recording of the split train to learn from")
     check_sample_rate(recipe, recordings)
+    check_lengths(recipe, recordings)
