@@ -262,6 +262,17 @@ def test_mistakes_are_named_before_anything_is_written(tmp_path, pack, arguments
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("more", [[], ["--tune", "1"]])
+def test_files_that_are_gone_are_named_before_anything_is_written(tmp_path, pack, more):
+    recording_path(pack, "piece2").unlink()  # of the split validation
+    assert failed(
+        toy_run(tmp_path, *more), DataError, r"piece2\.h5 is missing, which its pack lists"
+    )
+    recording_path(pack, "piece0").unlink()
+    assert failed(toy_run(tmp_path, *more), DataError, r"piece0\.h5 \(and 1 more\) is missing")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_pack_that_is_given_twice_is_named(tmp_path, pack):
     result = toy_run(tmp_path, "--data", tmp_path / "x" / ".." / "pack")
     assert failed(result, UsageError, "pack is given twice")

@@ -296,11 +296,12 @@ class _Work:
     """Trains on packs, once or many times."""
 
     def __init__(self, data: Sequence[Path], options: TrainOptions, screen: Listener) -> None:
-        from amtcli.datasets.pack import open_pack
+        from amtcli.datasets.pack import check_files, open_pack
 
         self._packs = [open_pack(folder) for folder in _distinct(data)]
         self._learnt = [each for pack in self._packs for each in pack.split("train")]
         self._measured = [each for pack in self._packs for each in pack.split("validation")]
+        check_files([*self._learnt, *self._measured])  # now, not in the middle of a run
         self._options, self._screen = options, screen
 
     def train(self, recipe: Recipe) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -161,6 +162,14 @@ def open_pack(folder: Path) -> Pack:
 def recording_path(folder: Path, name: str) -> Path:
     """Return where a pack keeps the recording ``name``, which may hold slashes."""
     return folder / _RECORDINGS / f"{name}.h5"
+
+
+def check_files(recordings: Iterable[PackedRecording]) -> None:
+    """Raise DataError that names the first recording whose file is gone."""
+    gone = [recording.file for recording in recordings if not recording.file.is_file()]
+    if gone:
+        more = f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""
+        raise DataError(f"{gone[0]}{more} is missing, which its pack lists; run `amt pack` again")
 
 
 def unlisted_files(folder: Path, manifest: Manifest) -> list[Path]:
