@@ -28,6 +28,13 @@ def test_without_overhang_windows_stay_inside():
     assert starts == {0, 5, 10}
 
 
+def test_the_last_samples_of_a_recording_are_heard_too():
+    starts = {stretch.start_samples for stretch in draws([102], SamplingConfig(90, 5, 0), n=100)}
+    assert starts == {0, 5, 10, 15}  # 15 ends 3 samples behind the end
+    hanging = {stretch.start_samples for stretch in draws([61], SamplingConfig(40, 20, 30), n=200)}
+    assert hanging == {-30, -10, 10, 30, 50, 70}
+
+
 def test_a_recording_shorter_than_a_window_has_one_place():
     starts = {stretch.start_samples for stretch in draws([10], SamplingConfig(90, 5, 7), n=20)}
     assert starts == {-7}

@@ -51,8 +51,8 @@ class SamplingConfig:
 
     A window has ``length_samples`` and begins at a multiple of ``grid_samples``, counted from
     the earliest start. It may hang over either end of its recording by ``overhang_samples``,
-    where there are zeros. Every possible start of every recording is equally likely, so that a
-    recording comes as often as it is long.
+    where there are zeros; the last one by up to a step of the grid more. Every possible start of
+    every recording is equally likely, so that a recording comes as often as it is long.
     """
 
     length_samples: int

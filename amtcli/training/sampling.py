@@ -51,7 +51,7 @@ class WindowSampler:
         """Count a recording's places; a recording shorter than a window has one."""
         config = self._config
         room = length_samples + 2 * config.overhang_samples - config.length_samples
-        return max(room // config.grid_samples + 1, 1)
+        return max(-(-room // config.grid_samples) + 1, 1)
 
 
 def cut_labels(labels: Labels, start_s: float, duration_s: float) -> Labels:
