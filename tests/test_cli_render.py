@@ -70,6 +70,19 @@ def test_dry_sound_has_no_noise_between_its_notes(tmp_path, midi, sine):
     assert max(tails["wet"]) > 0.0
 
 
+def test_other_splits_than_before_are_told(tmp_path, midi, sine):
+    words = (midi, "--soundfont", sine, "-o", tmp_path / "pack", "-j", 1, "--dry")
+    assert "moved" not in run(*words, "--validation-share", 0.0)
+    said = run(*words, "--validation-share", 1.0)
+    assert "3 recordings moved from train to validation: other options than before" in said
+
+
+def test_a_pack_does_not_lie_in_its_source(midi, sine):
+    with pytest.raises(UsageError, match=r"pack lies in .*midi, of which it is made"):
+        run(midi, "--soundfont", sine, "-o", midi / "pack")
+    assert not (midi / "pack").exists()
+
+
 def test_splits_and_what_is_left_out(tmp_path, midi, sine):
     unwanted, table = tmp_path / "unwanted.txt", tmp_path / "maestro.csv"
     unwanted.write_text("Bach\nChopin*\n")

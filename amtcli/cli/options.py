@@ -67,7 +67,7 @@ Features = Annotated[
     typer.Option(
         metavar="NAME",
         help="Compute ahead what the front-end of this recipe or model makes of the audio; may "
-        "be repeated.",
+        "be repeated. For a pack that is there, repeat its other options, too.",
         show_default=False,
     ),
 ]

@@ -102,7 +102,7 @@ def maestro(
     """
     from amtcli.datasets.maestro import find_maestro
 
-    packing.check_source(source)
+    packing.check_source(source, out)
     choice = PackChoice(out, sample_rate, jobs, tuple(features or ()), max_lag, keep_suspect, quiet)
     _leave(packing.carry_out(find_maestro(source), choice))
 
@@ -154,7 +154,7 @@ def maps(
     """
     from amtcli.datasets.maps import MapsOptions, find_maps, read_compositions
 
-    packing.check_source(source)
+    packing.check_source(source, out)
     options = MapsOptions(
         parts=tuple(part or ["MUS"]),
         excluded_compositions=(
@@ -186,7 +186,7 @@ def smd(
     """
     from amtcli.datasets.pairs import find_smd
 
-    packing.check_source(source)
+    packing.check_source(source, out)
     choice = PackChoice(out, sample_rate, jobs, tuple(features or ()), max_lag, keep_suspect, quiet)
     _leave(packing.carry_out(find_smd(source, split.value, validation_share), choice))
 
@@ -229,8 +229,8 @@ def mazurka(
     """
     from amtcli.datasets.mazurka import find_mazurka
 
-    packing.check_source(source)
-    packing.check_source(audio or source)
+    packing.check_source(source, out)
+    packing.check_source(audio or source, out)
     choice = PackChoice(
         out, sample_rate, jobs, tuple(features or ()), _NO_LAG_S, keep_suspect, quiet
     )
@@ -261,7 +261,7 @@ def pairs(
     """
     from amtcli.datasets.pairs import find_pairs
 
-    packing.check_source(source)
+    packing.check_source(source, out)
     choice = PackChoice(out, sample_rate, jobs, tuple(features or ()), max_lag, keep_suspect, quiet)
     _leave(packing.carry_out(find_pairs(source, split.value, validation_share), choice))
 

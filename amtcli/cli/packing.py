@@ -39,10 +39,12 @@ def n_cores() -> int:
     return os.cpu_count() or 1
 
 
-def check_source(source: Path) -> None:
-    """Raise UsageError unless ``source`` is a folder."""
+def check_source(source: Path, out: Path) -> None:
+    """Raise UsageError unless ``source`` is a folder, and the pack's lies elsewhere."""
     if not is_folder(source):
         raise UsageError(f"{source} is no folder; name the data set's folder")
+    if out.resolve().is_relative_to(source.resolve()):
+        raise UsageError(f"-o {out} lies in {source}, of which it is made: choose another folder")
 
 
 def carry_out(data_set: DataSet, choice: PackChoice) -> int:
@@ -58,6 +60,7 @@ def carry_out(data_set: DataSet, choice: PackChoice) -> int:
     )
     check_folder(data_set, choice.out, options)
     _say(choice, *data_set.notices)
+    before = listed(choice.out)
     needed = estimate(data_set, choice.out, options)
     n_free = check_space(choice.out, needed.n_bytes)
     _say(choice, _announcement(len(data_set.recordings), needed, n_free))
@@ -72,6 +75,7 @@ def carry_out(data_set: DataSet, choice: PackChoice) -> int:
 
         manifest = pack(data_set, choice.out, options, count)
     _say(choice, _summary(manifest, choice.out), *no_longer_part(choice.out, manifest))
+    _say(choice, *moves(before, manifest))
     for name, front_end in front_ends.items():
         if manifest.recordings:
             cache(name, front_end, choice.out, options.n_jobs, quiet=choice.quiet)
@@ -167,6 +171,25 @@ def _summary(manifest: Manifest, folder: Path) -> str:
             parts.append(f"{split} {len(held)} ({hours:.1f} h)")
     left = f"; {len(manifest.rejected)} left out" if manifest.rejected else ""
     return f"{len(manifest.recordings)} recordings in {folder}: {', '.join(parts) or 'none'}{left}"
+
+
+def listed(folder: Path) -> Manifest | None:
+    """Read what a folder holds as a pack before it is packed again; None where it is none."""
+    from amtcli.datasets.pack import MANIFEST_FILE, read_manifest
+
+    return read_manifest(folder) if (folder / MANIFEST_FILE).exists() else None
+
+
+def moves(before: Manifest | None, after: Manifest) -> list[str]:
+    """Say how many recordings are of another split than before, if there are any."""
+    from amtcli.datasets.packing import moved
+
+    found = {} if before is None else moved(before, after)
+    counts = [
+        f"{n} recording{'s' if n > 1 else ''} moved from {old} to {new}"
+        for (old, new), n in sorted(found.items())
+    ]
+    return [f"{', '.join(counts)}: other options than before"] if counts else []
 
 
 def no_longer_part(folder: Path, manifest: Manifest) -> list[str]:

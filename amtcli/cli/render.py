@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amtcli.cli.options import Features, OnlyErrors
-from amtcli.cli.packing import cache, front_end_table, n_cores, no_longer_part
+from amtcli.cli.packing import (
+    cache,
+    check_source,
+    front_end_table,
+    listed,
+    moves,
+    n_cores,
+    no_longer_part,
+)
 from amtcli.cli.streams import say
 from amtcli.cli.work_bar import WorkBar, in_words
 from amtcli.errors import UsageError
+from amtcli.files import is_folder
 
 if TYPE_CHECKING:
     from amtcli.datasets.pack import Manifest
@@ -159,6 +168,8 @@ def render(
     from amtcli.datasets.rendering import RenderOptions, check
     from amtcli.training.augmentation.surroundings import place_somewhere
 
+    for folder in filter(is_folder, midi):
+        check_source(folder, out)
     options = RenderOptions(
         sample_rate_hz=sample_rate,
         seed=seed,
@@ -220,6 +231,7 @@ def _carry_out(
     from amtcli.datasets.packing import check_space
     from amtcli.datasets.rendering import estimate, render
 
+    before = listed(out)
     needed = estimate(data_set, out, options)
     n_free = check_space(out, needed.n_bytes)
     n_takes, total_s = len(data_set.recordings) * options.n_copies, sum(needed.durations_s.values())
@@ -242,6 +254,6 @@ def _carry_out(
         hours = sum(entry.duration_s for entry in manifest.recordings) / 3600
         left = f"; {len(manifest.rejected)} left out" if manifest.rejected else ""
         summary = f"{len(manifest.recordings)} recordings in {out}: {hours:.1f} h{left}"
-        for text in (summary, *no_longer_part(out, manifest)):
+        for text in (summary, *no_longer_part(out, manifest), *moves(before, manifest)):
             say(f"amt: {text}")
     return manifest

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -138,6 +139,13 @@ def check_folder(data_set: DataSet, folder: Path, options: PackOptions) -> None:
             f"{folder} is a pack of {there.dataset} at {there.sample_rate_hz} Hz; choose another "
             "folder"
         )
+
+
+def moved(before: Manifest, after: Manifest) -> Mapping[tuple[str, str], int]:
+    """Count the recordings whose split is another than before, by the old one and the new."""
+    splits = {entry.name: entry.split for entry in before.recordings}
+    pairs = ((splits.get(entry.name, entry.split), entry.split) for entry in after.recordings)
+    return Counter(pair for pair in pairs if pair[0] != pair[1])
 
 
 @dataclass(frozen=True)
