@@ -77,10 +77,10 @@ def test_other_splits_than_before_are_told(tmp_path, midi, sine):
     assert "3 recordings moved from train to validation: other options than before" in said
 
 
-def test_a_pack_does_not_lie_in_its_source(midi, sine):
-    with pytest.raises(UsageError, match=r"pack lies in .*midi, of which it is made"):
-        run(midi, "--soundfont", sine, "-o", midi / "pack")
-    assert not (midi / "pack").exists()
+def test_a_pack_is_not_mixed_with_its_source(midi, sine):
+    with pytest.raises(UsageError, match=r"midi is the folder of the source"):
+        run(midi, "--soundfont", sine, "-o", midi)
+    assert not (midi / "manifest.json").exists()
 
 
 def test_splits_and_what_is_left_out(tmp_path, midi, sine):

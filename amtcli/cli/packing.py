@@ -40,11 +40,11 @@ def n_cores() -> int:
 
 
 def check_source(source: Path, out: Path) -> None:
-    """Raise UsageError unless ``source`` is a folder, and the pack's lies elsewhere."""
+    """Raise UsageError unless ``source`` is a folder, and the pack's another one."""
     if not is_folder(source):
         raise UsageError(f"{source} is no folder; name the data set's folder")
-    if out.resolve().is_relative_to(source.resolve()):
-        raise UsageError(f"-o {out} lies in {source}, of which it is made: choose another folder")
+    if out.resolve() == source.resolve():
+        raise UsageError(f"-o {out} is the folder of the source: name another for the pack")
 
 
 def carry_out(data_set: DataSet, choice: PackChoice) -> int:
