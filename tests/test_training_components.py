@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from amtcli.errors import ModelError
-from amtcli.training.components import build_components, check_window
+from amtcli.training.checks import check_window
+from amtcli.training.components import build_components
 from amtcli.training.recipe import find_recipe, read_recipe, recipe_names
 
 # Sizes that take a test no time; what is not here is taken as its recipe has it.

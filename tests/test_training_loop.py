@@ -12,8 +12,9 @@ import toy_training as toy
 
 from amtcli.errors import TrainingError, UsageError
 from amtcli.training.batches import WindowMaker
+from amtcli.training.checks import check_recordings
 from amtcli.training.companions import Companions, Listener, Validation
-from amtcli.training.components import build_components, check_lengths
+from amtcli.training.components import build_components
 from amtcli.training.log import read_log
 from amtcli.training.loop import TrainOptions, train
 from amtcli.training.run_folder import NOT_FINITE_FILE, STATE_FILE
@@ -451,7 +452,7 @@ def test_nothing_to_learn_from_is_said(tmp_path, recordings):
 
 def test_windows_longer_than_every_recording_are_refused(tmp_path, recordings):
     assert [recording.n_samples for recording in recordings] == [2000, 3000]
-    check_lengths(toy.write_recipe(tmp_path, "sampling.length_samples=3000"), recordings)
+    check_recordings(toy.write_recipe(tmp_path, "sampling.length_samples=3000"), recordings)
     with pytest.raises(
         TrainingError, match=r"length_samples is 3020.*piece1, has 3000: choose sho"
     ):

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
+from amtcli import __version__
+from amtcli.devices import describe
 from amtcli.errors import TrainingError, UsageError
 from amtcli.files import write_atomically
 
@@ -95,3 +101,16 @@ def _open_wandb(folder: Path, project: str) -> Any:
     return wandb.init(
         project=project, name=folder.name, id=identity, dir=str(folder), resume="allow"
     )
+
+
+def surroundings(device: torch.device, n_processes: int, precision: str) -> dict[str, Any]:
+    """Describe what a training runs on."""
+    return {
+        "amt": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": describe(device),
+        "n_processes": n_processes,
+        "precision": precision,
+    }

@@ -7,7 +7,6 @@ A run folder holds ``recipe.toml`` (with every override), ``log.jsonl``, ``tenso
 from __future__ import annotations
 
 import math
-import platform
 import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
@@ -16,11 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from amtcli import __version__
 from amtcli.datasets.pack import PackedRecording
 from amtcli.devices import describe, resolve_precision
 from amtcli.errors import TrainingError, UsageError
@@ -28,19 +24,14 @@ from amtcli.files import write_atomically
 from amtcli.training.batch_statistics import MOST_BATCHES, fix_statistics, measure_statistics
 from amtcli.training.batches import Batch, Share, WindowMaker
 from amtcli.training.cached import find_cached
+from amtcli.training.checks import check_recordings, check_window
 from amtcli.training.companions import Companions, Listener, Moment, Validation
-from amtcli.training.components import (
-    build_components,
-    build_modules,
-    check_lengths,
-    check_sample_rate,
-    check_window,
-)
+from amtcli.training.components import build_components, build_modules
 from amtcli.training.feeding import auto_workers, feed
 from amtcli.training.hearing import Hearing
 from amtcli.training.initial import load_initial_weights
 from amtcli.training.interrupts import Interrupts, can_debug
-from amtcli.training.log import RunLog
+from amtcli.training.log import RunLog, surroundings
 from amtcli.training.ranks import Ranks, join_ranks, share_network, whole
 from amtcli.training.recipe import Recipe, recipe_toml
 from amtcli.training.run_folder import (
@@ -118,7 +109,7 @@ def train(
     Raises TrainingError where training cannot begin or go on, and KeyboardInterrupt when it was
     asked to stop; what was reached by then is saved.
     """
-    _check_recordings(recipe, recordings)
+    check_recordings(recipe, recordings)
     with join_ranks(options.device) as ranks:
         run = _Run(recipe, recordings, options, companions, ranks)
         # One process looks for the file, which is gone once it was seen.
@@ -359,7 +350,7 @@ class _Run:
             progress.validated_step,
             self._options.wandb_project,
         )
-        facts = surroundings(self._ranks, self._precision)
+        facts = surroundings(self._ranks.device, self._ranks.n_ranks, self._precision)
         if progress.init:
             facts["init"] = progress.init
         log.write("start", progress.step, facts)
@@ -378,19 +369,6 @@ class _Run:
         breakpoint()  # up one frame: the loop; self._learner and self._stepper are at hand
 
 
-def surroundings(ranks: Ranks, precision: str) -> dict[str, Any]:
-    """Describe what a training runs on, for its log."""
-    return {
-        "amt": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "device": describe(ranks.device),
-        "n_processes": ranks.n_ranks,
-        "precision": precision,
-    }
-
-
 def _describe_weights(step: int, names: Sequence[str]) -> str:
     more = f" and {len(names) - 1} others" if len(names) > 1 else ""
     return f"by step {step}: {names[0]}{more} in the weights are not finite"
@@ -407,10 +385,3 @@ def _share(recipe: Recipe, ranks: Ranks) -> Share:
     return Share(
         training.batch_size // n_portions, training.accumulation, ranks.rank, ranks.n_ranks
     )
-
-
-def _check_recordings(recipe: Recipe, recordings: Sequence[PackedRecording]) -> None:
-    if not recordings:
-        raise TrainingError("there is no recording of the split train to learn from")
-    check_sample_rate(recipe, recordings)
-    check_lengths(recipe, recordings)

@@ -31,8 +31,9 @@ from amtcli.networks.network import Network
 from amtcli.notes import Note, PedalSpan, Performance
 from amtcli.reading import Recording
 from amtcli.training.card import NEG_LOSS
+from amtcli.training.checks import check_sample_rate
 from amtcli.training.companions import Validation, Validator
-from amtcli.training.components import build_components, check_sample_rate
+from amtcli.training.components import build_components
 from amtcli.training.export import model_config
 from amtcli.training.objectives.objective import Objective, Targets, WindowLabels
 from amtcli.training.recipe import Recipe
