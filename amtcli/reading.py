@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amtcli.audio import open_audio
+from amtcli.audio.raising import raised
 from amtcli.errors import AmtError
 from amtcli.windows import WindowSpec, cut_windows
 
@@ -145,7 +146,8 @@ class WindowReader:
                 name=recording.key,
             ) as stream:
                 state.expected_s = stream.expected_duration_s
-                windows = cut_windows(iter(stream), options.window)
+                loud = raised(stream, options.rate_hz)
+                windows = cut_windows(loud, options.window)
                 while (samples := self._timed_next(state, windows)) is not None:
                     if not self._put(Window(state, index, samples)):
                         return

@@ -30,5 +30,5 @@ class Level:
             return ("its channels cancel each other out: one is inverted; give one of them alone",)
         if 0 < self._peak < 10 ** (_QUIET_DB / 20):
             peak_db = 20 * math.log10(self._peak)
-            return (f"very quiet, at most {peak_db:.0f} dB of full scale: raise its level first",)
+            return (f"very quiet, at most {peak_db:.0f} dB of full scale: notes may be missing",)
         return ()
