@@ -1,4 +1,4 @@
-"""What the headers of mp3 files state, where libsndfile does not tell.
+"""What the headers of mp3 files state, where libsndfile does not tell; reading at a place.
 
 All functions read from a seekable binary file and leave its position anywhere.
 """

@@ -91,7 +91,7 @@ def _refined(
     from amtcli.catalog import VELOCITY_MODEL
     from amtcli.refinement.refining_engine import RefiningEngine
 
-    # Of no velocity network's arithmetic: the one that was named is the transcriber's.
+    # No velocity network is computed in int8: who asks for it means the transcriber.
     precision = "auto" if choice.precision == Precision.INT8 else choice.precision
     second = replace(choice, model=VELOCITY_MODEL, precision=precision)
     reader, reads = open_reader(second, screen)
