@@ -33,7 +33,7 @@ from amtcli.devices import (
 )
 from amtcli.errors import AmtError, UsageError
 from amtcli.model_folder import Model
-from amtcli.notes import Note, PedalSpan, Performance
+from amtcli.notes import Beat, Event, Note, PedalSpan, Performance
 from amtcli.reading import ReadOptions, ReadState, Recording, Window, WindowReader
 
 # About a minute of audio; giving memory back takes a few hundredths of a second each time.
@@ -94,7 +94,7 @@ class _Job:
 
     state: ReadState
     decoder: Decoder
-    found: list[Note | PedalSpan] = field(default_factory=list)
+    found: list[Event] = field(default_factory=list)
     n_windows: int = 0
     compute_s: float = 0.0
     decode_s: float = 0.0
@@ -325,14 +325,15 @@ def _has_sound(window: Window) -> bool:
     return window.samples is not None and bool(window.samples.any())
 
 
-def performance_of(found: Iterable[Note | PedalSpan]) -> Performance:
+def performance_of(found: Iterable[Event]) -> Performance:
     """Put what a decoder found, in any order, into the order of a performance."""
     found = list(found)
     notes = sorted((n for n in found if isinstance(n, Note)), key=lambda n: (n.onset_s, n.pitch))
     pedals = sorted(
         (p for p in found if isinstance(p, PedalSpan)), key=lambda p: (p.onset_s, p.controller)
     )
-    return Performance(tuple(notes), tuple(pedals))
+    beats = sorted((b for b in found if isinstance(b, Beat)), key=lambda b: b.onset_s)
+    return Performance(tuple(notes), tuple(pedals), tuple(beats))
 
 
 def _to_transcription(job: _Job) -> Transcription:

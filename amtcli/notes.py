@@ -1,4 +1,4 @@
-"""What was played: notes and pedal spans, in seconds, MIDI numbers and MIDI velocities."""
+"""What was played: notes, pedal spans and beats, in seconds, MIDI numbers and MIDI velocities."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ N_KEYS = HIGHEST_PITCH - LOWEST_PITCH + 1
 
 SUSTAIN_PEDAL = 64
 SOFT_PEDAL = 67
+
+DYNAMICS = ("pp", "p", "mf", "f", "ff")
+"""Names of the dynamic classes, softest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,31 @@ class PedalSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class Beat:
+    """One beat of the metre, at ``onset_s`` seconds.
+
+    ``dynamics`` is the marking under which it is played, one of DYNAMICS, None where that is not
+    known; ``is_change`` says that this marking begins with it. ``confidence`` is the network's
+    own probability for a beat here in 0-1, where it has one.
+    """
+
+    onset_s: float
+    is_downbeat: bool = False
+    dynamics: str | None = None
+    is_change: bool = False
+    confidence: float | None = None
+
+
+Event = Note | PedalSpan | Beat
+
+
+@dataclass(frozen=True, slots=True)
 class Performance:
     """All that was played in one recording, each tuple in order of onset."""
 
     notes: tuple[Note, ...] = ()
     pedals: tuple[PedalSpan, ...] = ()
+    beats: tuple[Beat, ...] = ()
 
 
 def sounding_ends_s(performance: Performance) -> list[float]:

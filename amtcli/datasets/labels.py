@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 
 from amtcli.notes import SUSTAIN_PEDAL, Note, Performance, sounding_ends_s
 
-DYNAMICS = ("pp", "p", "mf", "f", "ff")
-"""Names of the dynamic classes; a label holds the index, softest first."""
-
 
 @dataclass(frozen=True)
 class NoteLabels:
@@ -62,7 +59,7 @@ class PedalLabels:
 
 @dataclass(frozen=True)
 class BeatLabels:
-    """Beats in order of time, seconds; ``dynamics`` is an index into DYNAMICS, -1: unknown."""
+    """Beats in order of time, seconds; ``dynamics`` is an index into `notes.DYNAMICS`, -1: unknown."""
 
     time_s: NDArray[np.float64]
     is_downbeat: NDArray[np.bool_]

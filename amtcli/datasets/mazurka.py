@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from amtcli.datasets.labels import DYNAMICS, BeatLabels, Labels
+from amtcli.datasets.labels import BeatLabels, Labels
 from amtcli.datasets.pack import Split
 from amtcli.datasets.source import DataSet, SourceRecording, audio_below
 from amtcli.datasets.splits import N_FOLDS, assign_folds
 from amtcli.errors import DataError, NoInputError
+from amtcli.notes import DYNAMICS
 
 EXCLUDED = frozenset({"M06-4", "M63-2"})
 
