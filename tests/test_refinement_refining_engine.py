@@ -4,6 +4,7 @@ import io
 import os
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,17 +13,18 @@ from test_engine import clicks, recording
 from test_refinement_engine import engine as velocity_engine
 from toy import RATE_HZ, toy_model
 
+from amtcli.audio import open_audio
 from amtcli.engine import Engine, EngineOptions
 from amtcli.errors import AudioError
-from amtcli.notes import Performance
+from amtcli.notes import Beat, Performance
 from amtcli.reading import Recording
-from amtcli.refinement.refining_engine import RefiningEngine
+from amtcli.refinement.refining_engine import RefiningEngine, add_beats, read_velocities
 
 
 def refining(monkeypatch):
     reader, _ = velocity_engine(monkeypatch)
     transcriber = Engine(toy_model(monkeypatch), EngineOptions("cpu", batch_size=3))
-    return RefiningEngine(transcriber, reader), transcriber
+    return RefiningEngine(transcriber, read_velocities(reader)), transcriber
 
 
 def test_notes_stay_and_velocities_are_those_that_are_read(monkeypatch):
@@ -40,12 +42,54 @@ def test_notes_stay_and_velocities_are_those_that_are_read(monkeypatch):
 
 
 def test_a_recording_without_notes_is_not_heard_again(monkeypatch):
-    both, alone = refining(monkeypatch)
-    (heard,) = alone.transcribe([recording("a", clicks(1000, 4))])
-    empty = replace(heard, performance=Performance((), ()))
-    monkeypatch.setattr(alone, "transcribe", lambda recordings, on_progress: (r for r in [empty]))
-    monkeypatch.setattr(both._reader, "read_velocities", lambda scored: 1 / 0)
-    assert list(both.transcribe([])) == [empty]
+    reader, _ = velocity_engine(monkeypatch)
+    monkeypatch.setattr(reader, "read_velocities", lambda scored: 1 / 0)
+    empty = Performance()
+    assert read_velocities(reader)(recording("a", clicks(1000, 4)), empty) == empty
+
+
+def beats_engine(monkeypatch, *beats):
+    listener = Engine(toy_model(monkeypatch), EngineOptions("cpu"))
+    heard = []
+
+    def transcribe(recordings):
+        for one in recordings:
+            heard.append(one.key)
+            with open_audio(one.source, RATE_HZ, name=one.key, source_rate_hz=RATE_HZ):
+                yield SimpleNamespace(performance=Performance((), (), beats), error=None)
+
+    monkeypatch.setattr(listener, "transcribe", transcribe)
+    return listener, heard
+
+
+def test_beats_are_added_and_all_else_stays(monkeypatch):
+    _, alone = refining(monkeypatch)
+    listener, heard = beats_engine(monkeypatch, Beat(0.1, True, "p"), Beat(0.6))
+    (plain,) = alone.transcribe([recording("a", clicks(1000, 4))])
+    both = RefiningEngine(alone, add_beats(listener))
+    (found,) = both.transcribe([recording("a", clicks(1000, 4))])
+    assert found.performance.beats == (Beat(0.1, True, "p"), Beat(0.6))
+    assert replace(found.performance, beats=()) == plain.performance
+    assert heard == ["a"]
+
+
+def test_who_cannot_be_heard_for_beats_keeps_the_error_and_the_rest_goes_on(monkeypatch):
+    _, alone = refining(monkeypatch)
+    listener, _ = beats_engine(monkeypatch, Beat(0.1))
+    whole = listener.transcribe
+
+    def failing(recordings):
+        for result, one in zip(whole(recordings), recordings, strict=True):
+            error = AudioError("a: gone") if one.key == "a" else None
+            yield SimpleNamespace(performance=None if error else result.performance, error=error)
+
+    monkeypatch.setattr(listener, "transcribe", failing)
+    both = RefiningEngine(alone, add_beats(listener))
+    results = both.transcribe([recording(key, clicks(1000, 4)) for key in "ab"])
+    found = {result.recording.key: result for result in results}
+    assert (found["a"].performance, str(found["a"].error)) == (None, "a: gone")
+    assert found["b"].performance.beats == (Beat(0.1),)
+    assert found["b"].performance.notes
 
 
 def test_a_stream_that_cannot_be_kept_fails_and_the_rest_goes_on(monkeypatch):

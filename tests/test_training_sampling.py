@@ -72,8 +72,10 @@ def test_labels_are_cut_where_they_sound_and_keep_their_times():
     np.testing.assert_allclose(cut.notes.sounding_end_s, [0.2, 1.0, 8.0])
     assert (cut.pedals.onset_s.tolist(), cut.pedals.offset_s.tolist()) == ([0.5], [7.0])
     assert (cut.pedals.controller.tolist(), cut.pedals.value.tolist()) == ([67], [91])
-    assert (cut.beats.time_s.tolist(), cut.beats.dynamics.tolist()) == ([0.0], [1])
-    assert cut.beats.is_downbeat.tolist() == [False]
+    # The beat before is kept: it tells whether what is marked at the first one begins there.
+    np.testing.assert_allclose(cut.beats.time_s, [-0.1, 0.0])
+    assert cut.beats.dynamics.tolist() == [0, 1]
+    assert cut.beats.is_downbeat.tolist() == [True, False]
 
 
 def test_what_is_not_known_stays_unknown():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -11,10 +12,11 @@ from amtcli.cli.progress import Screen
 from amtcli.cli.streams import is_terminal
 
 if TYPE_CHECKING:
-    from amtcli.engine import Engine
+    from amtcli.engine import Engine, EngineOptions
+    from amtcli.model_config import ModelConfig
     from amtcli.model_folder import Model
     from amtcli.refinement.engine import VelocityEngine
-    from amtcli.refinement.refining_engine import RefiningEngine
+    from amtcli.refinement.refining_engine import Refinement, RefiningEngine
 
 
 class Precision(str, Enum):
@@ -28,7 +30,10 @@ class Precision(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class EngineChoice:
-    """Which model, "" for the default one, computed how."""
+    """Which model, "" for the default one, computed how.
+
+    ``beats`` is the model that adds beats, "" for none.
+    """
 
     model: str
     device: str
@@ -37,6 +42,7 @@ class EngineChoice:
     fast: bool
     offline: bool
     refines_velocity: bool = False
+    beats: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,27 +54,85 @@ class Producer:
 
 
 def open_engine(choice: EngineChoice, screen: Screen) -> tuple[Engine | RefiningEngine, Producer]:
-    """Find and load the model; one that is named is pulled first where needed.
+    """Find and load the model, and those that add to what it finds; what is missing is pulled.
 
     The slow imports happen here.
     """
     screen.status("loading model")
-    from amtcli.catalog import locate, resolve
-    from amtcli.engine import Engine, EngineOptions
-    from amtcli.model_config import read_config
-    from amtcli.model_folder import load_model
     from amtcli.refinement.reading import check_transcriber
 
     name = choice.model or _default_model(screen)
-    check_transcriber(read_config(locate(name)))
-    folder = resolve(name, offline=choice.offline, on_progress=screen.download)
+    engine, producer = _open_plain(replace(choice, model=name), check_transcriber, screen)
+    added = list(_refinements(choice, screen))
+    if not added:
+        return engine, producer
+    from amtcli.refinement.refining_engine import RefiningEngine
+
+    producers = [producer, *(adder for _, adder in added)]
+    *earlier, last = producers
+    names = [f"{each.name} {each.version}" for each in earlier]
+    together = replace(last, name=" + ".join([*names, last.name]))
+    return RefiningEngine(engine, *(refinement for refinement, _ in added)), together
+
+
+def _open_plain(
+    choice: EngineChoice, check: Callable[[ModelConfig], None], screen: Screen
+) -> tuple[Engine, Producer]:
+    """Open the engine of a model that ``check`` lets pass, before it is pulled."""
+    from amtcli.engine import Engine
+
+    model, options = _load(choice, check, screen)
+    return Engine(model, options, _notifier(screen)), _producer(model)
+
+
+def _refinements(choice: EngineChoice, screen: Screen) -> Iterator[tuple[Refinement, Producer]]:
+    """Open what adds to a transcription, with the model's name."""
+    from amtcli.catalog import VELOCITY_MODEL
+    from amtcli.refinement.reading import check_beat_model
+    from amtcli.refinement.refining_engine import add_beats, read_velocities
+
+    # No such network is computed in int8: who asks for it means the transcriber.
+    precision = "auto" if choice.precision == Precision.INT8 else choice.precision
+    second = replace(choice, precision=precision)
+    if choice.refines_velocity:
+        reader, producer = open_reader(replace(second, model=VELOCITY_MODEL), screen)
+        yield read_velocities(reader), producer
+    if choice.beats:
+        beats = replace(second, model=choice.beats)
+        listener, producer = _open_plain(beats, check_beat_model, screen)
+        yield add_beats(listener), producer
+
+
+def open_reader(choice: EngineChoice, screen: Screen) -> tuple[VelocityEngine, Producer]:
+    """Find and load a velocity model; the slow imports happen here.
+
+    Raises ModelError where there is no such model, or where it is a model of another kind.
+    """
+    from amtcli.refinement.engine import VelocityEngine
+    from amtcli.refinement.reading import check_velocity_model
+
+    model, options = _load(choice, check_velocity_model, screen)
+    return VelocityEngine(model, options, _notifier(screen)), _producer(model)
+
+
+def _load(
+    choice: EngineChoice, check: Callable[[ModelConfig], None], screen: Screen
+) -> tuple[Model, EngineOptions]:
+    from amtcli.catalog import locate, resolve
+    from amtcli.engine import EngineOptions
+    from amtcli.model_config import read_config
+    from amtcli.model_folder import load_model
+
+    # Before a pull: the wrong kind of model is known without its weights.
+    check(read_config(locate(choice.model)))
+    folder = resolve(choice.model, offline=choice.offline, on_progress=screen.download)
     screen.status("loading model")
-    model = load_model(folder)
     options = EngineOptions(choice.device, choice.precision, choice.batch_size, choice.fast)
-    engine = Engine(model, options, on_notice=lambda text: screen.say(f"amt: {text}"))
-    if not choice.refines_velocity:
-        return engine, _producer(model)
-    return _refined(engine, _producer(model), choice, screen)
+    return load_model(folder), options
+
+
+def _notifier(screen: Screen) -> Callable[[str], None]:
+    return lambda text: screen.say(f"amt: {text}")
 
 
 def _default_model(screen: Screen) -> str:
@@ -82,44 +146,6 @@ def _default_model(screen: Screen) -> str:
             "is slower and more accurate"
         )
     return name
-
-
-def _refined(
-    engine: Engine, producer: Producer, choice: EngineChoice, screen: Screen
-) -> tuple[RefiningEngine, Producer]:
-    """Let a velocity model follow an engine; both are named in what is written."""
-    from amtcli.catalog import VELOCITY_MODEL
-    from amtcli.refinement.refining_engine import RefiningEngine
-
-    # No velocity network is computed in int8: who asks for it means the transcriber.
-    precision = "auto" if choice.precision == Precision.INT8 else choice.precision
-    second = replace(choice, model=VELOCITY_MODEL, precision=precision)
-    reader, reads = open_reader(second, screen)
-    both = replace(reads, name=f"{producer.name} {producer.version} + {reads.name}")
-    return RefiningEngine(engine, reader), both
-
-
-def open_reader(choice: EngineChoice, screen: Screen) -> tuple[VelocityEngine, Producer]:
-    """Find and load a velocity model; the slow imports happen here.
-
-    Raises ModelError where there is no such model, or where it is a model of another kind.
-    """
-    from amtcli.catalog import locate, resolve
-    from amtcli.model_config import read_config
-    from amtcli.refinement.reading import check_velocity_model
-
-    # Before a pull: the wrong kind of model is known without its weights.
-    check_velocity_model(read_config(locate(choice.model)))
-    folder = resolve(choice.model, offline=choice.offline, on_progress=screen.download)
-    screen.status("loading model")
-    from amtcli.engine import EngineOptions
-    from amtcli.model_folder import load_model
-    from amtcli.refinement.engine import VelocityEngine
-
-    options = EngineOptions(choice.device, choice.precision, choice.batch_size, choice.fast)
-    model = load_model(folder)
-    reader = VelocityEngine(model, options, lambda text: screen.say(f"amt: {text}"))
-    return reader, _producer(model)
 
 
 def _producer(model: Model) -> Producer:

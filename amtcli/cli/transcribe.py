@@ -167,6 +167,17 @@ def transcribe(
             rich_help_panel=_MUSICAL,
         ),
     ] = False,
+    beats: Annotated[
+        str,
+        typer.Option(
+            "--beats",
+            metavar="NAME",
+            help="Hear beats, downbeats and dynamics, too, with this model: MIDI files get their "
+            "tempo and bars, JSON lists them. No note moves.",
+            show_default=False,
+            rich_help_panel=_MUSICAL,
+        ),
+    ] = "",
     live: Annotated[
         bool,
         typer.Option(
@@ -275,7 +286,10 @@ def transcribe(
         fast,
         offline,
         refine_velocity,
+        beats,
     )
+    if beats and "tempo" in given(ctx):
+        raise UsageError("--tempo and --beats contradict each other: beats make the tempo")
     format_options = FormatOptions(tempo, pedal.value)
     if quiet and verbose:
         raise UsageError("--quiet and --verbose contradict each other")

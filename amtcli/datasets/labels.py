@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from amtcli.notes import SUSTAIN_PEDAL, Note, Performance, sounding_ends_s
+from amtcli.notes import DYNAMICS, SUSTAIN_PEDAL, Note, Performance, sounding_ends_s
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,10 @@ class PedalLabels:
 
 @dataclass(frozen=True)
 class BeatLabels:
-    """Beats in order of time, seconds; ``dynamics`` is an index into `notes.DYNAMICS`, -1: unknown."""
+    """Beats in order of time, seconds.
+
+    ``dynamics`` is an index into `notes.DYNAMICS`, -1 where they are not known.
+    """
 
     time_s: NDArray[np.float64]
     is_downbeat: NDArray[np.bool_]
@@ -67,6 +70,16 @@ class BeatLabels:
 
     def __len__(self) -> int:
         return len(self.time_s)
+
+    def changes(self) -> NDArray[np.bool_]:
+        """Tell of each beat whether its marking begins with it (n,).
+
+        A recording begins as if it had been under ``mf`` before, as in MazurkaBL. Where either
+        of two dynamics is not known, nothing changes.
+        """
+        before = np.concatenate([[DYNAMICS.index("mf")], self.dynamics[:-1]])[: len(self)]
+        changed: NDArray[np.bool_] = before != self.dynamics
+        return changed & (before >= 0) & (self.dynamics >= 0)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _UNKNOWN = 64
 _VELOCITY_DECODER = "score_velocities"
+_BEATS_DECODER = "beats"
 
 
 @dataclass(frozen=True)
@@ -80,4 +81,13 @@ def check_velocity_model(config: ModelConfig) -> None:
         raise ModelError(
             f"{config.model_id} does not read velocities of a given score (its decoder is "
             f"{kind!r}): name a velocity model"
+        )
+
+
+def check_beat_model(config: ModelConfig) -> None:
+    """Raise ModelError for a model that hears no beats, as its decoder says."""
+    kind = config.decoder.get("kind")
+    if kind != _BEATS_DECODER:
+        raise ModelError(
+            f"{config.model_id} hears no beats (its decoder is {kind!r}): name a model of beats"
         )

@@ -1,7 +1,7 @@
-"""Two engines as one: one transcribes, the other reads the velocities of what was transcribed.
+"""Several engines as one: one transcribes, others add what is heard with the notes in hand.
 
-A recording is heard twice, because a note is known only when it has ended, and its velocity is
-read with those in mind that sound with it.
+A recording is heard once more for each of them: a note is known only when it has ended, and its
+velocity is read with those in mind that sound with it; beats are heard by a model of their own.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from amtcli.engine import Engine, Progress, Transcription
+from amtcli.errors import AmtError
+from amtcli.notes import Performance
 from amtcli.reading import Recording
 from amtcli.refinement.engine import VelocityEngine
 from amtcli.refinement.keeping import kept
 from amtcli.refinement.reading import ScoredRecording, rewritten
 
+Refinement = Callable[[Recording, Performance], Performance]
+"""Hears a recording again; gives what was played in it with more known of it. Raises AmtError."""
+
 
 class RefiningEngine:
-    """Transcribes like an engine; velocities come from a velocity model."""
+    """Transcribes like an engine; what it found then goes through each refinement in turn."""
 
-    def __init__(self, transcriber: Engine, reader: VelocityEngine) -> None:
+    def __init__(self, transcriber: Engine, *refinements: Refinement) -> None:
         self._transcriber = transcriber
-        self._reader = reader
+        self._refinements = refinements
         self.device = transcriber.device
         self.precision = transcriber.precision
         self.description = transcriber.description
@@ -35,7 +40,7 @@ class RefiningEngine:
         recordings: Iterable[Recording],
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Generator[Transcription]:
-        """Transcribe recordings; a stream is kept in a file until it has been heard twice.
+        """Transcribe recordings; a stream is kept in a file until it has been heard again.
 
         Yields one result per recording, in the order in which they finish.
         """
@@ -45,13 +50,44 @@ class RefiningEngine:
                 yield from map(self._refined, results)
 
     def _refined(self, result: Transcription) -> Transcription:
-        """Replace the velocities of what was transcribed."""
-        if result.performance is None or not result.performance.notes:
+        if result.performance is None:
             return result
         start = time.perf_counter()
-        scored = ScoredRecording(result.recording, result.performance)
-        (reading,) = self._reader.read_velocities([scored])
-        performance = None if reading.velocities is None else rewritten(reading)
+        performance, error = result.performance, None
+        try:
+            for refinement in self._refinements:
+                performance = refinement(result.recording, performance)
+        except AmtError as problem:
+            error = problem
         elapsed_s = result.timings.elapsed_s + time.perf_counter() - start
         timings = replace(result.timings, elapsed_s=elapsed_s)
-        return replace(result, performance=performance, error=reading.error, timings=timings)
+        return replace(
+            result, performance=None if error else performance, error=error, timings=timings
+        )
+
+
+def read_velocities(reader: VelocityEngine) -> Refinement:
+    """Make what replaces the velocities of a transcription, where it has notes."""
+
+    def refined(recording: Recording, performance: Performance) -> Performance:
+        if not performance.notes:
+            return performance
+        (reading,) = reader.read_velocities([ScoredRecording(recording, performance)])
+        if reading.error is not None:
+            raise reading.error
+        return rewritten(reading)
+
+    return refined
+
+
+def add_beats(listener: Engine) -> Refinement:
+    """Make what adds the beats that a model of beats hears."""
+
+    def refined(recording: Recording, performance: Performance) -> Performance:
+        (heard,) = listener.transcribe([recording])
+        if heard.performance is None:
+            assert heard.error is not None  # the engine gives one or the other
+            raise heard.error
+        return replace(performance, beats=heard.performance.beats)
+
+    return refined

@@ -90,7 +90,7 @@ def _cut_pedals(pedals: PedalLabels, start_s: float, end_s: float) -> PedalLabel
 
 
 def _cut_beats(beats: BeatLabels, start_s: float, end_s: float) -> BeatLabels:
-    chosen = (beats.time_s >= start_s) & (beats.time_s < end_s)
-    return BeatLabels(
-        beats.time_s[chosen] - start_s, beats.is_downbeat[chosen], beats.dynamics[chosen]
-    )
+    """Keep the beat before the window, too: what is marked there has not just begun."""
+    first = max(int(np.searchsorted(beats.time_s, start_s)) - 1, 0)
+    own = slice(first, int(np.searchsorted(beats.time_s, end_s)))
+    return BeatLabels(beats.time_s[own] - start_s, beats.is_downbeat[own], beats.dynamics[own])

@@ -8,6 +8,7 @@ from amtcli.training.objectives.autoregressive import (
     AutoregressiveObjective,
     AutoregressiveObjectiveConfig,
 )
+from amtcli.training.objectives.dynest import DynestObjective, DynestObjectiveConfig
 from amtcli.training.objectives.hppnet import (
     HcqtHppnetObjective,
     HcqtHppnetObjectiveConfig,
@@ -30,6 +31,7 @@ from amtcli.training.objectives.velocity import VelocityObjective, VelocityObjec
 
 OBJECTIVES: dict[str, tuple[type[Any], type[Objective]]] = {
     "autoregressive": (AutoregressiveObjectiveConfig, AutoregressiveObjective),
+    "dynest": (DynestObjectiveConfig, DynestObjective),
     "hcqt_hppnet": (HcqtHppnetObjectiveConfig, HcqtHppnetObjective),
     "hppnet": (HppnetObjectiveConfig, HppnetObjective),
     "hpt_notes": (HptNotesConfig, HptNotes),
