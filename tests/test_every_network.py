@@ -27,9 +27,9 @@ SMALL = {
     "onsets_and_frames": {"complexity": 2},
     "onsets_velocities": {"n_stem_modules": 1, "n_onset_modules": 1, "head_width": 16},
 }
-# Models that read a score say nothing without one; the semi-CRF finds so much in random scores
-# that it takes minutes, and is tested with its own weights.
-ELSEWHERE = ("score_velocities", "semi_crf")
+# Beats are no notes; models that read a score say nothing without one; the semi-CRF finds so much
+# in random scores that it takes minutes, and is tested with its own weights.
+ELSEWHERE = ("beats", "score_velocities", "semi_crf")
 RECIPES = [
     path
     for path in sorted(RECIPES_FOLDER.glob("*.toml"))

@@ -94,6 +94,7 @@ def amt_piano():
 
 CHECKPOINTS = {
     "autoregressive": lambda: {"model_state_dict": autoregressive(), "model_complexity_conv": 2},
+    "dynest": lambda: {"epoch": 8, "model": filled_state(stored_shapes("dynest"))},
     "hcqt-hppnet": amt_piano,
     "hppnet": lambda: of_hppnet(HppnetConfig(2, 8, False)),
     "hpt": hpt,
@@ -102,6 +103,7 @@ CHECKPOINTS = {
     "transkun": transkun,
 }
 HEAR_WHOLE_WINDOWS = {
+    "dynest",
     "hcqt_hppnet",
     "hppnet",
     "hpt",
@@ -110,6 +112,7 @@ HEAR_WHOLE_WINDOWS = {
     "transkun",
 }
 N_PARAMETERS = {
+    "dynest": "444,765",
     "hcqt-hppnet": "268,324",
     "hpt": "34,080,055",
     "onsets-velocities": "3,127,168",

@@ -8,6 +8,7 @@ to ``ORIGINS`` and nowhere else.
 from __future__ import annotations
 
 from amtcli.checkpoints.autoregressive import ORIGIN as AUTOREGRESSIVE
+from amtcli.checkpoints.dynest import ORIGIN as DYNEST
 from amtcli.checkpoints.hcqt_hppnet import ORIGIN as HCQT_HPPNET
 from amtcli.checkpoints.hppnet import ORIGIN as HPPNET
 from amtcli.checkpoints.hpt import ORIGIN as HPT
@@ -18,6 +19,7 @@ from amtcli.checkpoints.transkun import ORIGIN as TRANSKUN
 
 ORIGINS: dict[str, Origin] = {
     "autoregressive": AUTOREGRESSIVE,
+    "dynest": DYNEST,
     "hcqt_hppnet": HCQT_HPPNET,
     "hppnet": HPPNET,
     "hpt": HPT,

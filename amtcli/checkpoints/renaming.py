@@ -21,6 +21,11 @@ def pair(ours: str, theirs: str) -> dict[str, str]:
     return _named(ours, theirs, _PAIR)
 
 
+def norm(ours: str, theirs: str) -> dict[str, str]:
+    """Name the tensors of a batch normalisation."""
+    return _named(ours, theirs, _NORM)
+
+
 def lstm(ours: str, theirs: str, suffixes: Collection[str]) -> dict[str, str]:
     """Name the tensors of an LSTM whose layers and directions end in ``suffixes``."""
     return _named(ours, theirs, [part + suffix for suffix in suffixes for part in _LSTM])
@@ -31,7 +36,7 @@ def conv_stack(ours: str, theirs: str) -> dict[str, str]:
     names = pair(f"{ours}.projection", f"{theirs}.fc.0")
     for layer, place in enumerate((0, 3, 8)):
         names |= pair(f"{ours}.convolutions.{layer}", f"{theirs}.cnn.{place}")
-        names |= _named(f"{ours}.norms.{layer}", f"{theirs}.cnn.{place + 1}", _NORM)
+        names |= norm(f"{ours}.norms.{layer}", f"{theirs}.cnn.{place + 1}")
     return names
 
 

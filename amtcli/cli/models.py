@@ -109,8 +109,8 @@ def import_(
     """Make a model of a checkpoint that its authors published, and print its folder.
 
     It is recognised by the tensors in it: high-resolution transcription (Kong et al.), Onsets and
-    Frames, Onsets and Velocities, HPPNet, AMT_Piano, online_amt, low-latency-amt, Transkun. Nothing
-    in the file is executed.
+    Frames, Onsets and Velocities, HPPNet, AMT_Piano, online_amt, low-latency-amt, Transkun,
+    DynEst. Nothing in the file is executed.
     """
     from amtcli.importing import import_checkpoint
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from amtcli.networks.autoregressive import Autoregressive, AutoregressiveConfig
+from amtcli.networks.dynest import Dynest, DynestConfig
 from amtcli.networks.hcqt_hppnet import HcqtHppnet, HcqtHppnetConfig
 from amtcli.networks.hppnet import Hppnet, HppnetConfig
 from amtcli.networks.hpt import Hpt, HptConfig
@@ -22,6 +23,7 @@ from amtcli.networks.velocity.score_swift import ScoreSwift, ScoreSwiftConfig
 
 ARCHITECTURES: dict[str, tuple[type[Any], type[Network]]] = {
     "autoregressive": (AutoregressiveConfig, Autoregressive),
+    "dynest": (DynestConfig, Dynest),
     "film_unet": (FilmUnetConfig, FilmUnet),
     "hcqt_hppnet": (HcqtHppnetConfig, HcqtHppnet),
     "hppnet": (HppnetConfig, Hppnet),

@@ -9,6 +9,7 @@ from amtcli.model_config import ModelConfig, Precision, Provenance, StoredWeight
 from amtcli.model_folder import Model
 from amtcli.networks import ARCHITECTURES
 from amtcli.networks.autoregressive import Autoregressive
+from amtcli.networks.dynest import Dynest
 from amtcli.networks.onsets_velocities import OnsetsVelocities
 from amtcli.networks.transkun import Transkun
 from amtcli.tables import from_table, read_toml, registered
@@ -64,6 +65,8 @@ def _quieten(network):
     elif isinstance(network, OnsetsVelocities):
         for stage in network.onset_stages:
             stage.norm.bias -= QUIET
+    elif isinstance(network, Dynest):
+        network.heads["beat"].bias -= QUIET
     elif isinstance(network, Autoregressive):
         network.language.output.bias.view(88, -1)[:, OFF] += QUIET
     else:
