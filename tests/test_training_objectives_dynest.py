@@ -9,6 +9,7 @@ import torch
 from amtcli.datasets.labels import BeatLabels, Labels
 from amtcli.decoders.beats import BeatActivations, BeatsConfig, decode_beats
 from amtcli.errors import DataError
+from amtcli.networks.dynest import Dynest, DynestConfig
 from amtcli.notes import DYNAMICS
 from amtcli.training.objectives.dynest import DynestObjective, DynestObjectiveConfig
 from amtcli.training.objectives.objective import WindowLabels
@@ -116,6 +117,25 @@ def test_where_dynamics_are_not_known_changes_are_not_learnt():
     heads["change"][1] = 7
     assert loss(heads, rolls).terms["change"] == one
     assert 0 < one < AUTHORS["change"]
+
+
+def test_a_network_learns_a_batch():
+    torch.manual_seed(0)
+    network = Dynest(DynestConfig(n_features=4, stride=2, n_latent=4, n_experts=2)).train()
+    beats = beat_labels(np.arange(0.3, 2.9, 0.6), 1, [0, 0, 4, 4, 1])
+    rolls = {name: torch.from_numpy(roll)[None] for name, roll in targets(beats).items()}
+    features = torch.rand(1, 151, 4) + 3 * rolls["dynamics"][..., None]
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    totals = []
+    for _ in range(12):
+        torch.manual_seed(1)  # the same dropout
+        found = OBJECTIVE.loss(network, features, rolls)
+        optimizer.zero_grad()
+        found.total.backward()
+        optimizer.step()
+        totals.append(found.total.item())
+    assert totals[-1] < 0.8 * totals[0]
+    assert all(p.grad is not None and p.grad.any() for p in network.heads.parameters())
 
 
 def test_targets_are_beats_to_the_decoder():

@@ -1,12 +1,13 @@
 """Shipped recipes: they can be read and built, and their tables agree with one another."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from amtcli.datasets.labels import labels_of_performance
+from amtcli.datasets.labels import BeatLabels, labels_of_performance
 from amtcli.decoders import DECODERS
 from amtcli.front_ends import FRONT_ENDS
 from amtcli.networks import ARCHITECTURES
@@ -20,6 +21,7 @@ N_PARAMETERS = {
     "autoregressive": 14_594_994,
     "autoregressive-96ms": 14_594_994 - 2 * 48 * 96 * 3,  # a kernel of one frame for one of three
     "autoregressive-small": 6_136_754,
+    "dynest": 445_053 - 4 * (8 * 8 + 8),  # projections whose results the authors throw away
     "hcqt-hppnet": 268_324,
     "hppnet-base": 818_628,
     "hppnet-sp": 1_239_428,
@@ -71,9 +73,14 @@ def test_targets_of_all_windows_have_the_same_shapes(name):
     objective_config, objective = config(OBJECTIVES, recipe.objective, "objective")
     duration_s = recipe.sampling.length_samples / recipe.front_end["sample_rate_hz"]
     played = Performance((Note(0.2, 0.9, 60, 50),), (PedalSpan(0.5, 1.5, 64),))
+    beats = BeatLabels(np.array([0.2, 0.7]), np.array([True, False]), np.array([0, 2], np.int8))
+    no_beats = BeatLabels(np.empty(0), np.empty(0, np.bool_), np.empty(0, np.int8))
     some, none = (
-        objective(objective_config).targets(WindowLabels(labels_of_performance(p), duration_s))
-        for p in (played, Performance())
+        objective(objective_config).targets(WindowLabels(labels, duration_s))
+        for labels in (
+            replace(labels_of_performance(played), beats=beats),
+            replace(labels_of_performance(Performance()), beats=no_beats),
+        )
     )
     for key, values in some.items():
         assert (values.shape, values.dtype) == (none[key].shape, none[key].dtype)
