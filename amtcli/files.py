@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from amtcli.errors import AmtError
 
@@ -221,3 +222,12 @@ def _is_running(pid: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def read_at(file: BinaryIO, at: int, n_bytes: int) -> bytes:
+    """Read up to ``n_bytes`` at a place; a bad sector reads like the end of the file."""
+    try:
+        file.seek(at)
+        return file.read(n_bytes)
+    except OSError:
+        return b""

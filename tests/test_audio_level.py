@@ -16,7 +16,7 @@ def warnings(samples, *, mono=True):
         return stream.warnings
 
 
-@pytest.mark.parametrize(("peak_db", "n_warnings"), [(-34, 0), (-36, 1), (-60, 1)])
+@pytest.mark.parametrize(("peak_db", "n_warnings"), [(-44, 0), (-46, 1), (-60, 1)])
 def test_a_quiet_recording_is_told_with_its_level(peak_db, n_warnings):
     found = warnings(TONE * 10 ** (peak_db / 20))
     assert len(found) == n_warnings

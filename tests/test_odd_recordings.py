@@ -18,7 +18,7 @@ def folder(tmp_path):
     broken = noise.copy()
     broken[100:200], broken[300] = np.nan, np.inf
     for name, samples in {
-        "one_sample": noise[:1],
+        "one_sample": noise[:1] / 100,
         "20_ms": noise[: RATE_HZ // 50],
         "silence": np.zeros(RATE_HZ),
         "nan_and_inf": broken,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from amtcli.audio.headers import read_at
+from amtcli.files import read_at
 
 # Around these (2 GiB, 4 GiB) lie the data sizes of programs that cannot know them: 0x7FFFF000,
 # 0x80000000, 0xFFFFFFFF. No 64 bit size is as large as the last.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import BinaryIO
 
-from amtcli.audio.headers import read_at
+from amtcli.files import read_at
 
 _MARKER = b"fLaC"
 _STREAMINFO_BYTES = 34

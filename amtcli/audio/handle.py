@@ -19,8 +19,9 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
-from amtcli.audio import headers
+from amtcli.audio import mpeg_headers
 from amtcli.audio.data_chunk import DataChunk, find_data_chunk
+from amtcli.files import read_at
 
 # A count beyond this is libsndfile's word for "unknown", or follows from a hidden length.
 _MAX_SAMPLES = 1 << 38
@@ -47,13 +48,13 @@ class Handle:
         self.n_bytes = file.seek(0, os.SEEK_END) if end is None else end
         self.mpeg_header = b""
         chunk = find_data_chunk(file, self.n_bytes) if start == 0 else None
-        frame_at = headers.find_mpeg_frame(file, start)
+        frame_at = mpeg_headers.find_mpeg_frame(file, start)
         if frame_at is not None:
-            self.mpeg_header = headers.read_at(file, frame_at, 4)
-            head = headers.corrected_mpeg_head(file, start, frame_at, self.n_bytes)
+            self.mpeg_header = read_at(file, frame_at, 4)
+            head = mpeg_headers.corrected_mpeg_head(file, start, frame_at, self.n_bytes)
             start += len(head)
         self._source: int | _Patched
-        if frame_at is not None and not headers.states_mpeg_length(file, frame_at):
+        if frame_at is not None and not mpeg_headers.states_mpeg_length(file, frame_at):
             self._source = _Patched(file, start, self.n_bytes, head=head, n_hidden=_HIDDEN_BYTES)
         elif chunk is not None and chunk.new_head:
             self._source = _Patched(file, chunk.start, self.n_bytes, head=chunk.new_head)
@@ -156,6 +157,6 @@ class _Patched:
             n_left = min(n_bytes - len(data), self._n_bytes - at)
             if n_left > 0:
                 # An exception could not leave this callback of C code.
-                data += headers.read_at(self._file, self._offset + at, n_left)
+                data += read_at(self._file, self._offset + at, n_left)
         self._position += len(data)
         return data

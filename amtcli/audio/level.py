@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-_QUIET_DB = -35.0
+from amtcli.audio.raising import FULLY_RAISED_DB
+
 _CANCELLED_DB = -15.0
 
 
@@ -28,7 +29,7 @@ class Level:
         """Say what is likely to spoil a transcription; digital silence is as it should be."""
         if self._given_energy < self._energy * 10 ** (_CANCELLED_DB / 10):
             return ("its channels cancel each other out: one is inverted; give one of them alone",)
-        if 0 < self._peak < 10 ** (_QUIET_DB / 20):
+        if 0 < self._peak < 10 ** (FULLY_RAISED_DB / 20):
             peak_db = 20 * math.log10(self._peak)
             return (f"very quiet, at most {peak_db:.0f} dB of full scale: notes may be missing",)
         return ()

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from amtcli.audio.headers import read_at
+from amtcli.files import read_at
 
 _MARKER = b"OggS\0"
 # Type, granule position, stream, sequence number, checksum, number of lacing values.

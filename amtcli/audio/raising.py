@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 _SOFT_DB = -25.0
 _AIM_DB = -15.0
 _MOST_DB = 30.0  # what is softer still is noise, or the rounding of its samples
+FULLY_RAISED_DB = _AIM_DB - _MOST_DB
+"""The softest peak that is brought to where it should be."""
+
 _HEARD_S = 30.0
 
 _Block: TypeAlias = NDArray[np.float32]

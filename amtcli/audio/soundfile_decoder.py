@@ -13,7 +13,7 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
-from amtcli.audio import flac_frames, headers, ogg_pages
+from amtcli.audio import flac_frames, mpeg_headers, ogg_pages
 from amtcli.audio.decoder import loss_warning, silence
 from amtcli.audio.handle import Handle
 
@@ -140,7 +140,7 @@ class SoundfileDecoder:
     def _restart_mpeg(self, byte: int) -> bool:
         byte = max(byte, self._handle.start + 1)
         while self._handle.n_bytes - byte >= _MIN_MPEG_BYTES:
-            start = headers.next_mpeg_frame(self._file, byte, self._mpeg_header)
+            start = mpeg_headers.next_mpeg_frame(self._file, byte, self._mpeg_header)
             if start is None:
                 break
             handle = self._try_open(start)

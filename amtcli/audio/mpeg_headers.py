@@ -1,4 +1,4 @@
-"""What the headers of mp3 files state, where libsndfile does not tell; reading at a place.
+"""What the headers of mp3 files state, where libsndfile does not tell.
 
 All functions read from a seekable binary file and leave its position anywhere.
 """
@@ -7,18 +7,11 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
+from amtcli.files import read_at
+
 _SEARCH_BYTES = 1 << 20
 # What libmpg123 bears between the stated and the true length without writing to stderr.
 _MPEG_LENGTH_TOLERANCE = 0.01
-
-
-def read_at(file: BinaryIO, at: int, n_bytes: int) -> bytes:
-    """Read up to ``n_bytes`` at a place; a bad sector reads like the end of the file."""
-    try:
-        file.seek(at)
-        return file.read(n_bytes)
-    except OSError:
-        return b""
 
 
 def find_mpeg_frame(file: BinaryIO, start: int) -> int | None:

@@ -3,7 +3,7 @@ import struct
 
 import pytest
 
-from amtcli.audio import headers
+from amtcli.audio import mpeg_headers
 
 
 class BadSector(io.BytesIO):
@@ -17,8 +17,8 @@ class BadSector(io.BytesIO):
 
 def test_a_bad_sector_reads_like_the_end():
     file = BadSector(bytes(range(200)))
-    assert headers.read_at(file, 90, 10) == bytes(range(90, 100))
-    assert headers.read_at(file, 95, 10) == b""
+    assert mpeg_headers.read_at(file, 90, 10) == bytes(range(90, 100))
+    assert mpeg_headers.read_at(file, 95, 10) == b""
 
 
 def id3(n_bytes):
@@ -44,7 +44,7 @@ FRAME = b"\xff\xfb\x90\x64" + bytes(413)
     ],
 )
 def test_the_first_mpeg_frame_is_behind_the_tags(content, expected):
-    assert headers.find_mpeg_frame(io.BytesIO(content), 0) == expected
+    assert mpeg_headers.find_mpeg_frame(io.BytesIO(content), 0) == expected
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_the_first_mpeg_frame_is_behind_the_tags(content, expected):
 )
 def test_only_a_frame_count_states_the_length(magic, flags, expected):
     frame = FRAME[:36] + magic + bytes([0, 0, 0, flags]) + FRAME[44:]
-    assert headers.states_mpeg_length(io.BytesIO(frame), 0) is expected
+    assert mpeg_headers.states_mpeg_length(io.BytesIO(frame), 0) is expected
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_the_count_of_bytes_is_corrected(flags, n_before, stated, is_corrected):
     rest = bytes(110 + 1024 - len(before) - 4)
     content = before + struct.pack(">I", stated) + rest
     expected = before + struct.pack(">I", 1024) if is_corrected else b""
-    assert headers.corrected_mpeg_head(io.BytesIO(content), 0, 110, len(content)) == expected
+    assert mpeg_headers.corrected_mpeg_head(io.BytesIO(content), 0, 110, len(content)) == expected
 
 
 def test_the_next_frame_is_of_the_same_kind():
@@ -80,5 +80,5 @@ def test_the_next_frame_is_of_the_same_kind():
     junk = bytes((1 << 20) - 2 - 2 * 104)  # the frame spans the end of what is read at once
     content = other_rate + other_mode + junk + FRAME
     expected = len(content) - len(FRAME)
-    assert headers.next_mpeg_frame(io.BytesIO(content), 0, b"\xff\xfb\xb0\x44") == expected
-    assert headers.next_mpeg_frame(io.BytesIO(content), expected + 1, FRAME) is None
+    assert mpeg_headers.next_mpeg_frame(io.BytesIO(content), 0, b"\xff\xfb\xb0\x44") == expected
+    assert mpeg_headers.next_mpeg_frame(io.BytesIO(content), expected + 1, FRAME) is None
