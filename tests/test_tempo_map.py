@@ -218,8 +218,8 @@ def test_a_bar_of_more_quarters_than_a_file_can_state_is_divided():
         ((0.0, 16.777215), (16_777_215, 16_777_215)),
         ((0.0, 16.777216), (8_388_608, 8_388_608, 8_388_608)),
         ((0.0, 1.0, 41.0), (1_000_000, 13_333_333, 13_333_333, 13_333_334, 13_333_334)),
-        # the quarters before 20 s take their length from half of the 18 s behind
-        ((20.0, 38.0), (10_000_000, 10_000_000, 9_000_000, 9_000_000, 9_000_000)),
+        # the quarters before 27 s take their length from half of the 18 s behind
+        ((27.0, 45.0), (9_000_000,) * 6),
         # one before 24 s would be nearest, but is too long
         ((24.0, 40.7), (12_000_000, 12_000_000, 16_700_000, 16_700_000)),
     ],
@@ -243,7 +243,8 @@ def test_beats_may_come_in_any_order_and_twice():
         shuffled = [beats[i] for i in rng.permutation(5)]
         assert tempo_map(shuffled, 120.0) == tempo_map(beats, 120.0)
     # 59 ms apart is one beat, a downbeat if either is
-    twice = [beat for b in beats for beat in (replace(b, is_downbeat=False), b, moved(b, 0.059))]
+    plain = [replace(beat, is_downbeat=False) for beat in beats]
+    twice = [*plain, *beats, *(moved(beat, 0.059) for beat in plain)]
     assert tempo_map(twice, 120.0) == tempo_map(beats, 120.0)
     assert tempo_map((*beats, moved(beats[4], 0.06)), 120.0) != tempo_map(beats, 120.0)
     assert tempo_map((moved(beats[0], -0.6), *beats[1:]), 120.0).starts_us[:2] == (0, 1_000_000)
