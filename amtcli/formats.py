@@ -4,16 +4,19 @@
     A MIDI file, see `midi.performance_to_midi_bytes`.
 ``json``
     One object: ``format`` (the number of this layout), ``amt_version``, ``model`` (``name`` and
-    ``version``, or null), ``recording``, ``duration_s``, ``notes`` and ``pedals``.
+    ``version``, or null), ``recording``, ``duration_s``, ``notes``, ``pedals`` and ``beats``.
 ``jsonl``
-    One object per line with ``"type": "note"`` or ``"type": "pedal"``, in order of onset.
+    One object per line with ``"type": "note"``, ``"pedal"`` or ``"beat"``, in order of onset; at
+    one onset a beat stands before a pedal, and that before a note.
 ``csv``
-    One line per note under a header; pedals have no place in it.
+    One line per note under a header; pedals and beats have no place in it.
 
 All times are seconds, rounded to a microsecond. A note has ``onset_s``; ``offset_s``, its key-up;
 ``sounding_end_s``, until which the sustain pedal holds it; ``pitch`` (MIDI number); ``velocity``
 (1-127); and ``confidence`` (0-1) from networks that have one. A pedal span has ``onset_s``,
-``offset_s``, ``controller`` (64 sustain, 67 soft) and ``value`` (1-127).
+``offset_s``, ``controller`` (64 sustain, 67 soft) and ``value`` (1-127). A beat has ``onset_s``;
+``is_downbeat``; ``dynamics``, the marking under which it is played (pp, p, mf, f, ff), or null;
+``is_change``, whether this marking begins with it; and ``confidence`` as a note.
 
 The pedal mode has the same meaning in all of them: ``cc64`` gives pedal spans, ``extend`` leaves
 them out but lets notes last as long as they sound, ``none`` takes every note as if there had been
@@ -95,12 +98,14 @@ def _json(performance: Performance, options: FormatOptions) -> bytes:
         "duration_s": None if options.duration_s is None else _rounded(options.duration_s),
         "notes": list(_note_records(performance, options)),
         "pedals": list(_pedal_records(performance, options)),
+        "beats": list(_beat_records(performance)),
     }
     return _json_line(document)
 
 
 def _jsonl(performance: Performance, options: FormatOptions) -> bytes:
-    records = [{"type": "pedal", **record} for record in _pedal_records(performance, options)]
+    records = [{"type": "beat", **record} for record in _beat_records(performance)]
+    records += [{"type": "pedal", **record} for record in _pedal_records(performance, options)]
     records += [{"type": "note", **record} for record in _note_records(performance, options)]
     records.sort(key=lambda record: record["onset_s"])  # stable: the pedal before the notes on it
     return b"".join(_json_line(record) for record in records)
@@ -149,6 +154,19 @@ def _pedal_records(performance: Performance, options: FormatOptions) -> Iterator
             "controller": int(span.controller),
             "value": int(span.value),
         }
+
+
+def _beat_records(performance: Performance) -> Iterator[dict[str, Any]]:
+    for beat in sorted(performance.beats, key=lambda beat: beat.onset_s):
+        record = {
+            "onset_s": _rounded(beat.onset_s),
+            "is_downbeat": bool(beat.is_downbeat),
+            "dynamics": beat.dynamics,
+            "is_change": bool(beat.is_change),
+        }
+        if beat.confidence is not None:
+            record["confidence"] = _rounded(beat.confidence)
+        yield record
 
 
 def _rounded(number: float) -> float:

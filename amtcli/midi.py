@@ -4,7 +4,7 @@ mido rather than pretty_midi, which is built on it: pretty_midi cuts the tempo t
 microseconds, and cannot read back what is longer than ten million ticks.
 
 Seconds are the truth and ticks follow from them: each time is rounded to the nearest tick by
-itself, so that no error adds up over a recording, and ``--tempo`` changes bars, not notes.
+itself, so that no error adds up over a recording, and neither ``--tempo`` nor beats move a note.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal, get_args
 
@@ -20,12 +19,8 @@ import mido
 
 from amtcli import __version__
 from amtcli.errors import MidiError, UsageError
-from amtcli.notes import (
-    Note,
-    PedalSpan,
-    Performance,
-    extend_by_pedal,
-)
+from amtcli.notes import Beat, Event, Note, PedalSpan, Performance, extend_by_pedal
+from amtcli.tempo_map import TempoMap, tempo_map
 
 PedalMode = Literal["cc64", "extend", "none"]
 PEDAL_MODES: tuple[PedalMode, ...] = get_args(PedalMode)
@@ -35,9 +30,8 @@ MIDI_SUFFIXES = frozenset({".mid", ".midi", ".kar", ".rmi"})
 MIN_TEMPO_BPM = 4.0  # a quarter note of 16.7 s is the longest that a MIDI file can state
 MAX_TEMPO_BPM = 1000.0
 
-_TICKS_PER_QUARTER = 480
-_QUARTER_AT_120_BPM_US = 500_000
 _RELEASE_VELOCITY = 64  # MIDI 1.0: of a keyboard that does not sense it
+_LONGEST_DELTA = 0xFFFFFFF  # ticks between two messages: a file has four times seven bits
 
 # What happens first within one tick. A pedal pressed with the key's release still holds the
 # note (as in notes.sounding_ends_s), and a key comes up before it is struck again.
@@ -45,19 +39,6 @@ _PEDAL_UP_RANK, _PEDAL_DOWN_RANK, _NOTE_OFF_RANK, _NOTE_ON_RANK = range(4)
 
 _Span = tuple[int, int, int]  # first tick, last tick, velocity or pedal value
 _Event = tuple[int, int, int, int]  # tick, rank, pitch or controller, velocity or pedal value
-
-
-@dataclass(frozen=True, slots=True)
-class _TickGrid:
-    """Ticks of a constant tempo: the file's two numbers, and seconds to ticks."""
-
-    ticks_per_quarter: int
-    quarter_us: int
-
-    def ticks(self, time_s: float) -> int:
-        """Nearest tick of ``time_s``; what lies before the recording moves to its start."""
-        # float(): a NumPy float32 would carry its coarse steps through the product.
-        return max(0, round(float(time_s) * 1e6 * self.ticks_per_quarter / self.quarter_us))
 
 
 def performance_to_midi_bytes(
@@ -72,6 +53,10 @@ def performance_to_midi_bytes(
     At 120 BPM a quarter note has 480 ticks of 1.04 ms. A slower tempo gets more ticks per
     quarter, so that a tick never grows, and notes stay where they are, within half a tick.
 
+    Where the performance has two beats or more, they win over ``tempo_bpm``: each begins a
+    quarter note and each downbeat a bar, see `tempo_map.tempo_map`. Dynamics become markers
+    ("mf"), one at the first beat that has them and one at each beat where they change.
+
     A note ends at the latest where the same key is struck again and is at least one tick long.
     Two notes of one pitch in the same tick are one strike: the louder velocity and the later
     end stay. Velocities and pedal values are limited to 1-127.
@@ -79,7 +64,7 @@ def performance_to_midi_bytes(
     Parameters
     ----------
     tempo_bpm
-        Quarter notes per minute, 4 to 1000.
+        Quarter notes per minute, 4 to 1000. Does not apply where beats set the tempo.
     pedal
         ``"cc64"`` writes controllers 64 and 67, value at the start of a span and 0 at its end,
         and notes end at key-up; ``"extend"`` writes no pedal and holds notes to their sounding
@@ -95,18 +80,19 @@ def performance_to_midi_bytes(
         A pitch lies outside 0-127, or a time is not a finite number.
     """
     check_midi_options(tempo_bpm, pedal)
-    grid = _tick_grid(tempo_bpm)
     _check_performance(performance)
+    grid = tempo_map(performance.beats, tempo_bpm)
     if pedal == "extend":
         performance = extend_by_pedal(performance)
     events = _note_events(performance.notes, grid)
     if pedal == "cc64":
         events += _pedal_events(performance.pedals, grid)
     events.sort()
+    conductor = _conductor_messages(performance.beats, grid, model_id)
     midi = mido.MidiFile(
         type=1,
         ticks_per_beat=grid.ticks_per_quarter,
-        tracks=[_conductor_track(grid, model_id), _piano_messages(events)],
+        tracks=[_timed(conductor), _timed(_piano_messages(events))],
     )
     file = io.BytesIO()
     midi.save(file=file)
@@ -124,26 +110,20 @@ def check_midi_options(tempo_bpm: float, pedal: str) -> None:
         raise UsageError(f"unknown pedal mode {pedal!r}: choose from {', '.join(PEDAL_MODES)}")
 
 
-def _tick_grid(tempo_bpm: float) -> _TickGrid:
-    # A file states whole microseconds per quarter; ticks are reckoned from that rounded value.
-    quarter_us = round(60e6 / tempo_bpm)
-    factor = math.ceil(quarter_us / _QUARTER_AT_120_BPM_US)
-    return _TickGrid(_TICKS_PER_QUARTER * factor, quarter_us)
-
-
 def _check_performance(performance: Performance) -> None:
     for note in performance.notes:
         if not 0 <= note.pitch <= 127:
             raise MidiError(
                 f"the note at {note.onset_s:.3f} s has pitch {note.pitch}: MIDI has 0 to 127"
             )
-    spans: tuple[Note | PedalSpan, ...] = (*performance.notes, *performance.pedals)
-    for span in spans:
-        if not (math.isfinite(span.onset_s) and math.isfinite(span.offset_s)):
-            raise MidiError(f"a time is not a finite number, and cannot be written: {span}")
+    events: tuple[Event, ...] = (*performance.notes, *performance.pedals, *performance.beats)
+    for event in events:
+        offset_s = event.onset_s if isinstance(event, Beat) else event.offset_s
+        if not (math.isfinite(event.onset_s) and math.isfinite(offset_s)):
+            raise MidiError(f"a time is not a finite number, and cannot be written: {event}")
 
 
-def _note_events(notes: Iterable[Note], grid: _TickGrid) -> list[_Event]:
+def _note_events(notes: Iterable[Note], grid: TempoMap) -> list[_Event]:
     by_pitch: dict[int, list[_Span]] = {}
     for note in notes:
         span = (grid.ticks(note.onset_s), grid.ticks(note.offset_s), _limit(note.velocity))
@@ -156,7 +136,7 @@ def _note_events(notes: Iterable[Note], grid: _TickGrid) -> list[_Event]:
     return events
 
 
-def _pedal_events(pedals: Iterable[PedalSpan], grid: _TickGrid) -> list[_Event]:
+def _pedal_events(pedals: Iterable[PedalSpan], grid: TempoMap) -> list[_Event]:
     by_controller: dict[int, list[_Span]] = {}
     for pedal in sorted(pedals, key=lambda pedal: pedal.onset_s):
         span = (grid.ticks(pedal.onset_s), grid.ticks(pedal.offset_s), _limit(pedal.value))
@@ -192,30 +172,58 @@ def _limit(value: int) -> int:
     return min(127, max(1, int(value)))
 
 
-def _conductor_track(grid: _TickGrid, model_id: str | None) -> Any:
+def _conductor_messages(
+    beats: Iterable[Beat], grid: TempoMap, model_id: str | None
+) -> list[tuple[int, Any]]:
+    """Pairs of tick and message, in order."""
     origin = f"amt {__version__}" + (f", model {model_id}" if model_id else "")
-    return mido.MidiTrack(
-        [
-            mido.MetaMessage("text", text=_text(origin)),
-            mido.MetaMessage("set_tempo", tempo=grid.quarter_us),
-            mido.MetaMessage("time_signature", numerator=4, denominator=4),
-        ]
-    )
+    messages = [(0, mido.MetaMessage("text", text=_text(origin)))]
+    messages += [(tick, mido.MetaMessage("set_tempo", tempo=us)) for tick, us in grid.tempi()]
+    messages += [
+        (tick, mido.MetaMessage("time_signature", numerator=size, denominator=4))
+        for tick, size in grid.meters
+    ]
+    messages += [
+        (grid.ticks(time_s), mido.MetaMessage("marker", text=_text(dynamics)))
+        for time_s, dynamics in _dynamics(beats)
+    ]
+    return sorted(messages, key=lambda message: message[0])
 
 
-def _piano_messages(events: Iterable[_Event]) -> Iterator[Any]:
+def _dynamics(beats: Iterable[Beat]) -> Iterator[tuple[float, str]]:
+    """When dynamics begin, and which; what is not known changes nothing."""
+    last = None
+    for beat in sorted(beats, key=lambda beat: beat.onset_s):
+        if beat.dynamics is not None and beat.dynamics != last:
+            yield beat.onset_s, beat.dynamics
+            last = beat.dynamics
+
+
+def _piano_messages(events: Iterable[_Event]) -> Iterator[tuple[int, Any]]:
+    """Pairs of tick and message, in order."""
     # mido only iterates a track when it saves: made one by one, the messages of a recording of
     # eight hours take no quarter of a gigabyte.
-    yield mido.MetaMessage("track_name", name="Piano")
-    yield mido.Message("program_change", program=0)
-    last_tick = 0
+    yield 0, mido.MetaMessage("track_name", name="Piano")
+    yield 0, mido.Message("program_change", program=0)
     for tick, rank, number, value in events:
-        delta, last_tick = tick - last_tick, tick
         if rank in (_PEDAL_UP_RANK, _PEDAL_DOWN_RANK):
-            yield mido.Message("control_change", control=number, value=value, time=delta)
+            yield tick, mido.Message("control_change", control=number, value=value)
         else:
             kind = "note_on" if rank == _NOTE_ON_RANK else "note_off"
-            yield mido.Message(kind, note=number, velocity=value, time=delta)
+            yield tick, mido.Message(kind, note=number, velocity=value)
+
+
+def _timed(messages: Iterable[tuple[int, Any]]) -> Iterator[Any]:
+    """Each message with its distance from the one before it."""
+    last_tick = 0
+    for tick, message in messages:
+        # Fast beats beside a very slow one make so many ticks that a file cannot state an hour's
+        # rest at once.
+        while tick - last_tick > _LONGEST_DELTA:
+            yield mido.MetaMessage("text", time=_LONGEST_DELTA)
+            last_tick += _LONGEST_DELTA
+        message.time, last_tick = tick - last_tick, tick
+        yield message
 
 
 def _text(text: str) -> str:

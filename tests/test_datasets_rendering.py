@@ -24,7 +24,7 @@ from amtcli.datasets.verify import verify_pack
 from amtcli.errors import DataError, NoInputError, UsageError
 from amtcli.midi import performance_to_midi_bytes
 from amtcli.midi_reading import read_performance
-from amtcli.notes import Note, PedalSpan, Performance
+from amtcli.notes import Beat, Note, PedalSpan, Performance
 
 RATE_HZ = 16_000
 
@@ -382,14 +382,16 @@ def read_bytes(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_an_excerpt_keeps_the_pedals_that_reach_into_it():
+def test_an_excerpt_keeps_its_beats_and_the_pedals_that_reach_into_it():
     performance = Performance(
         (Note(1.0, 9.0, 60, 50), Note(4.0, 5.0, 62, 50), Note(6.5, 9.0, 64, 50)),
         (PedalSpan(0.0, 1.0, 64), PedalSpan(2.0, 4.5, 64), PedalSpan(6.0, 9.0, 64)),
+        (Beat(2.5), Beat(3.0, True, "p", True), Beat(6.5, dynamics="p"), Beat(7.0)),
     )
     cut = excerpt(performance, 3.0, 4.0)
     assert cut.notes == (Note(1.5, 2.5, 62, 50), Note(4.0, 4.5, 64, 50))
     assert cut.pedals == (PedalSpan(0.5, 2.0, 64), PedalSpan(3.5, 4.5, 64))
+    assert cut.beats == (Beat(0.5, True, "p", True), Beat(4.0, dynamics="p"))
 
 
 class TestFindMidi:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from amtcli.datasets.rendering_variation import vary
-from amtcli.notes import Note, PedalSpan, Performance
+from amtcli.notes import Beat, Note, PedalSpan, Performance
 
 SEEDS = range(40)
 
@@ -38,13 +38,14 @@ def test_no_key_is_struck_before_it_is_up(seed):
         assert all(note.offset_s - note.onset_s > 0.03 for note in notes)
 
 
-def test_the_tempo_is_one_for_notes_and_pedals_and_lies_in_its_range():
+def test_the_tempo_is_one_for_notes_pedals_and_beats_and_lies_in_its_range():
     pedal = PedalSpan(60.0, 90.0, 64)
     tempos = []
     for seed in SEEDS:
-        played = varied(seed, Performance(scale(241, velocity=90), (pedal,)))
+        played = varied(seed, Performance(scale(241, velocity=90), (pedal,), (Beat(60.0, True),)))
         tempos.append(tempo(played))
         assert played.pedals[0].offset_s == pytest.approx(90.0 / tempos[-1])
+        assert played.beats == (Beat(played.pedals[0].onset_s, True),)
         assert played.notes[0].onset_s == 0.0
         assert any(note.onset_s == pytest.approx(60.0 / tempos[-1]) for note in played.notes)
     assert 0.9 <= min(tempos) < 1.0 and 1.5 < max(tempos) <= 1.7

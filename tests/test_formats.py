@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from amtcli.errors import UsageError
 from amtcli.formats import FORMATS, FormatOptions, formatted
 from amtcli.midi import performance_to_midi_bytes
 from amtcli.midi_reading import read_performance
-from amtcli.notes import Note, PedalSpan, Performance
+from amtcli.notes import Beat, Note, PedalSpan, Performance
 
 PERFORMANCE = Performance(
     (
@@ -33,7 +34,7 @@ def test_json_line_by_line():
         '{"onset_s":1.0,"offset_s":1.5,"sounding_end_s":1.5,"pitch":64,"velocity":70}],'
         '"pedals":['
         '{"onset_s":0.25,"offset_s":1.25,"controller":64,"value":127},'
-        '{"onset_s":2.5,"offset_s":3.0,"controller":67,"value":64}]}\n'
+        '{"onset_s":2.5,"offset_s":3.0,"controller":67,"value":64}],"beats":[]}\n'
     )
 
 
@@ -46,6 +47,51 @@ def test_jsonl_in_order_of_onset():
         '"velocity":70}\n',
         '{"type":"pedal","onset_s":2.5,"offset_s":3.0,"controller":67,"value":64}\n',
     ]
+
+
+BEATS = (
+    Beat(0.5, dynamics="mf", confidence=np.float32(0.75)),
+    Beat(0.25, np.bool_(True), dynamics="p", is_change=True),
+    Beat(1.0000004),
+)
+
+
+def test_beats_in_json():
+    document = json.loads(formatted(replace(PERFORMANCE, beats=BEATS), "json", OPTIONS))
+    assert document["beats"] == [
+        {"onset_s": 0.25, "is_downbeat": True, "dynamics": "p", "is_change": True},
+        {"onset_s": 0.5, "is_downbeat": False, "dynamics": "mf", "is_change": False,
+         "confidence": 0.75},
+        {"onset_s": 1.0, "is_downbeat": False, "dynamics": None, "is_change": False},
+    ]  # fmt: skip
+    document["beats"] = []
+    assert document == json.loads(formatted(PERFORMANCE, "json", OPTIONS))
+
+
+def test_beats_in_jsonl_stand_before_what_is_played_on_them():
+    performance = replace(
+        PERFORMANCE, beats=BEATS, pedals=(*PERFORMANCE.pedals, PedalSpan(1.0, 1.5, 67))
+    )
+    lines = formatted(performance, "jsonl", OPTIONS).decode().splitlines()
+    assert [(record["onset_s"], record["type"]) for record in map(json.loads, lines)] == [
+        (0.123456, "note"), (0.25, "beat"), (0.25, "pedal"), (0.5, "beat"),
+        (1.0, "beat"), (1.0, "pedal"), (1.0, "note"), (2.5, "pedal"),
+    ]  # fmt: skip
+    assert lines[1] == (
+        '{"type":"beat","onset_s":0.25,"is_downbeat":true,"dynamics":"p","is_change":true}'
+    )
+
+
+@pytest.mark.parametrize("pedal", ["extend", "none"])
+def test_the_pedal_mode_leaves_beats_alone(pedal):
+    performance = replace(PERFORMANCE, beats=BEATS)
+    document = json.loads(formatted(performance, "json", FormatOptions(pedal=pedal)))
+    assert [beat["onset_s"] for beat in document["beats"]] == [0.25, 0.5, 1.0]
+
+
+def test_beats_have_no_place_in_csv():
+    performance = replace(PERFORMANCE, beats=BEATS)
+    assert formatted(performance, "csv", OPTIONS) == formatted(PERFORMANCE, "csv", OPTIONS)
 
 
 def test_csv():
@@ -97,7 +143,7 @@ def test_an_empty_performance_in_every_format():
     assert documents["csv"] == b"onset_s,offset_s,sounding_end_s,pitch,velocity,confidence\n"
     assert json.loads(documents["json"]) == {
         "format": 1, "amt_version": __version__, "model": None, "recording": None,
-        "duration_s": None, "notes": [], "pedals": [],
+        "duration_s": None, "notes": [], "pedals": [], "beats": [],
     }  # fmt: skip
     assert read_performance(io.BytesIO(documents["mid"])) == Performance()
 

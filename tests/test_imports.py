@@ -17,7 +17,7 @@ LAYERS = (
     ("datasets",),
     ("alignment",),
     ("reading", "devices", "formats", "note_tables", "files", "claims", "audio"),
-    ("midi", "midi_reading"),
+    ("midi", "midi_reading", "tempo_map"),
     ("networks", "front_ends", "decoders"),
     ("tables", "windows"),
     ("notes", "errors"),

@@ -12,7 +12,7 @@ from amtcli import __version__
 from amtcli.errors import MidiError, UsageError
 from amtcli.midi import performance_to_midi_bytes
 from amtcli.midi_reading import read_performance
-from amtcli.notes import Note, PedalSpan, Performance
+from amtcli.notes import Beat, Note, PedalSpan, Performance
 
 ASAP = Path(
     os.environ.get("AMT_DATA", Path(__file__).parents[2] / "shared" / "data"), "asap.tar.xz"
@@ -168,7 +168,8 @@ def test_what_lies_outside_the_midi_range():
         with pytest.raises(MidiError, match=f"note at 1.500 s has pitch {pitch}"):
             performance_to_midi_bytes(Performance((Note(1.5, 2.0, pitch, 64),)))
     for bad in (Performance((Note(0.0, float("nan"), 60, 64),)),
-                Performance(pedals=(PedalSpan(float("-inf"), 1.0, 64),))):  # fmt: skip
+                Performance(pedals=(PedalSpan(float("-inf"), 1.0, 64),)),
+                Performance(beats=(Beat(1.0), Beat(float("inf"))))):  # fmt: skip
         with pytest.raises(MidiError, match="not a finite number"):
             performance_to_midi_bytes(bad)
 
@@ -230,6 +231,65 @@ def test_the_text_event_names_the_model_in_any_script():
         charset="utf-8",
     ).tracks[0]
     assert [m.text for m in track if m.type == "text"] == [f"amt {__version__}, model ピアノ 2"]
+
+
+def markers(beats):
+    """(tick, text) of the first track's markers."""
+    tick, found = 0, []
+    data = performance_to_midi_bytes(Performance(beats=beats))
+    for message in mido.MidiFile(file=io.BytesIO(data)).tracks[0]:
+        tick += message.time
+        if message.type == "marker":
+            found.append((tick, message.text))
+    return found
+
+
+def test_dynamics_become_markers_where_they_begin():
+    dynamics = (None, "p", "p", "mf", None, "mf", "p", None)
+    beats = tuple(Beat(0.5 * i, dynamics=name) for i, name in enumerate(dynamics))
+    assert markers(beats) == [(480, "p"), (1440, "mf"), (2880, "p")]
+    assert markers(beats[::-1]) == markers(beats)
+    # each beat says what holds, whether or not it is known to begin there
+    assert markers((Beat(0.0, dynamics="f", is_change=False), Beat(0.5, is_change=True))) == [
+        (0, "f")
+    ]
+    assert markers((Beat(1.0, dynamics="pp"),)) == [(960, "pp")]
+
+
+def test_the_first_track_of_a_small_file_with_beats():
+    beats = (Beat(0.5), Beat(1.0, True, "ff"), Beat(1.5), Beat(2.0), Beat(3.0, True, "ff"))
+    text = f"amt {__version__}".encode()
+    conductor = (
+        b"\x00\xff\x01" + bytes([len(text)]) + text
+        + b"\x00\xff\x51\x03\x07\xa1\x20"  # 500,000 us per quarter
+        + b"\x00\xff\x58\x04\x02\x02\x18\x08"  # 2/4: a quarter before the pickup, and it
+        + b"\x8f\x00\xff\x58\x04\x03\x02\x18\x08"  # tick 1920: 3/4
+        + b"\x00\xff\x06\x02ff"
+        + b"\x8f\x00\xff\x51\x03\x0f\x42\x40"  # tick 3840: 1,000,000 us per quarter
+        + b"\x00\xff\x2f\x00"
+    )  # fmt: skip
+    data = performance_to_midi_bytes(Performance(beats=beats))
+    head = b"MThd\x00\x00\x00\x06\x00\x01\x00\x02\x03\xc0"  # 960 ticks per quarter
+    assert data.startswith(head + b"MTrk" + struct.pack(">L", len(conductor)) + conductor + b"MTrk")
+
+
+def test_hours_of_silence_behind_fast_beats_and_a_very_slow_one():
+    # 16,320 ticks in 0.2 s: the distance between the notes is more than a file states at once
+    performance = Performance(
+        (Note(16.7, 16.9, 60, 64), Note(20_000.0, 20_001.0, 60, 64)),
+        beats=(Beat(0.0), Beat(16.7), Beat(16.9)),
+    )
+    notes = read(performance_to_midi_bytes(performance)).notes
+    assert [(n.onset_s, n.offset_s) for n in notes] == [
+        pytest.approx((16.7, 16.9), abs=1e-5), pytest.approx((20_000.0, 20_001.0), abs=1e-5)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("pedal", ["cc64", "extend", "none"])
+def test_beats_set_the_tempo_in_every_pedal_mode(pedal):
+    performance = Performance((Note(1.0, 2.0, 60, 64),), beats=(Beat(0.0), Beat(1.0)))
+    events = piano_events(performance_to_midi_bytes(performance, pedal=pedal))
+    assert [tick for tick, *_ in events] == [960, 1920]  # at 60 BPM, 960 ticks per quarter
 
 
 def test_reading_from_a_path_and_writing_again_gives_the_same_bytes(tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from amtcli.notes import Note, PedalSpan, Performance, extend_by_pedal, sounding_ends_s
+from amtcli.notes import Beat, Note, PedalSpan, Performance, extend_by_pedal, sounding_ends_s
 
 
 def note(onset_s, offset_s, pitch=60):
@@ -52,9 +52,13 @@ def test_no_note_ends_before_its_key_up():
 
 def test_extending_changes_offsets_only():
     performance = Performance(
-        (Note(0.0, 0.5, 60, 10, confidence=0.25), Note(0.25, 3.0, 64, 20)), sustain((0.4, 2.0))
+        (Note(0.0, 0.5, 60, 10, confidence=0.25), Note(0.25, 3.0, 64, 20)),
+        sustain((0.4, 2.0)),
+        (Beat(0.25, True, dynamics="mf"),),
     )
     assert extend_by_pedal(performance) == Performance(
-        (Note(0.0, 2.0, 60, 10, confidence=0.25), Note(0.25, 3.0, 64, 20)), performance.pedals
+        (Note(0.0, 2.0, 60, 10, confidence=0.25), Note(0.25, 3.0, 64, 20)),
+        performance.pedals,
+        (Beat(0.25, True, dynamics="mf"),),
     )
     assert extend_by_pedal(Performance()) == Performance()

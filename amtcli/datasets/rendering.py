@@ -195,7 +195,9 @@ def render_take(
 
 
 def excerpt(performance: Performance, start_s: float, duration_s: float) -> Performance:
-    """Cut out the notes that begin within ``duration_s`` from ``start_s`` on, and their pedals.
+    """Cut out the notes and beats that begin within ``duration_s`` from ``start_s`` on.
+
+    Pedals that are down in that time come with them.
 
     The excerpt begins half a second before ``start_s``; what reaches beyond its end stops there.
     """
@@ -213,7 +215,12 @@ def excerpt(performance: Performance, start_s: float, duration_s: float) -> Perf
         for pedal in performance.pedals
         if pedal.onset_s < end_s and pedal.offset_s > start_s
     ]
-    return Performance(tuple(notes), tuple(pedals))
+    beats = (
+        replace(beat, onset_s=beat.onset_s + shift_s)
+        for beat in performance.beats
+        if start_s <= beat.onset_s < end_s
+    )
+    return replace(performance, notes=tuple(notes), pedals=tuple(pedals), beats=tuple(beats))
 
 
 def _rng(take: Take, options: RenderOptions, purpose: str) -> Generator:

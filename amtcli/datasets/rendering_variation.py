@@ -57,8 +57,8 @@ class _Stretch:
 def vary(performance: Performance, rng: Generator) -> Performance:
     """Play at another tempo and loudness, with octaves and repeated notes that were not there.
 
-    What is added has pitches 21-108; all velocities are 6-122. Pedals only take the tempo. Notes
-    stay in order of onset.
+    What is added has pitches 21-108; all velocities are 6-122. Pedals and beats only take the
+    tempo. Notes stay in order of onset.
     """
     slowest, fastest = (math.log(tempo) for tempo in _TEMPO)
     performance = _at_tempo(performance, math.exp(rng.uniform(slowest, fastest)))
@@ -80,9 +80,11 @@ def _at_tempo(performance: Performance, tempo: float) -> Performance:
     def moved(span: _Span) -> _Span:
         return replace(span, onset_s=span.onset_s / tempo, offset_s=span.offset_s / tempo)
 
-    return Performance(
-        tuple(moved(note) for note in performance.notes),
-        tuple(moved(pedal) for pedal in performance.pedals),
+    return replace(
+        performance,
+        notes=tuple(moved(note) for note in performance.notes),
+        pedals=tuple(moved(pedal) for pedal in performance.pedals),
+        beats=tuple(replace(beat, onset_s=beat.onset_s / tempo) for beat in performance.beats),
     )
 
 
