@@ -22,7 +22,9 @@ from amtcli.notes import Beat
 _TICKS_PER_QUARTER = 480
 _QUARTER_AT_120_BPM_US = 500_000
 _SHORTEST_QUARTER_US = 60_000  # 1000 BPM; what follows sooner is the same beat once more
-_LONGEST_QUARTER_US = 0xFFFFFF  # 16.8 s: a file has three bytes for a tempo
+# 15 BPM. The longest quarter sets the length of all ticks, and pretty_midi reads no file of more
+# than ten million: with this one, 20 minutes at 120 BPM.
+_LONGEST_QUARTER_US = 4_000_000
 _LONGEST_BAR = 0xFF  # quarters: a file has one byte for a numerator
 _USUAL_BAR = 4  # quarters, where nothing is known
 
@@ -66,8 +68,8 @@ def tempo_map(beats: Iterable[Beat], tempo_bpm: float) -> TempoMap:
     ``tempo_bpm``, in 4/4. A beat less than 60 ms behind another is that one once more.
 
     Before the first beat lie whole quarters of about the length of the one behind it; behind the
-    last beat its tempo goes on. An interval too long for a quarter (16.8 s) becomes several equal
-    ones. The longest quarter sets the ticks per quarter, so that no tick exceeds 1.04 ms.
+    last beat its tempo goes on. An interval of more than 4 s becomes several equal quarters. The
+    longest quarter sets the ticks per quarter, so that no tick exceeds 1.04 ms.
 
     A bar lasts from downbeat to downbeat, and behind the last one the meter goes on. Before the
     first downbeat, full bars of the first meter are counted backwards; what remains at the
@@ -93,7 +95,7 @@ def tempo_map(beats: Iterable[Beat], tempo_bpm: float) -> TempoMap:
 
 
 def _ticks_per_quarter(longest_us: int) -> int:
-    # At most 34 times 480, which the 15 bits of a file hold.
+    # At most 30 times 480 (at 4 BPM), which the 15 bits of a file hold.
     return _TICKS_PER_QUARTER * math.ceil(longest_us / _QUARTER_AT_120_BPM_US)
 
 
