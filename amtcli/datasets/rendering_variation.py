@@ -57,8 +57,8 @@ class _Stretch:
 def vary(performance: Performance, rng: Generator) -> Performance:
     """Play at another tempo and loudness, with octaves and repeated notes that were not there.
 
-    What is added has pitches 21-108; all velocities are 6-122. Pedals only take the tempo. Notes
-    stay in order of onset.
+    What is added has pitches 21-108; all velocities are 6-122. Pedals and beats only take the
+    tempo. Notes stay in order of onset.
     """
     slowest, fastest = (math.log(tempo) for tempo in _TEMPO)
     performance = _at_tempo(performance, math.exp(rng.uniform(slowest, fastest)))
@@ -83,6 +83,7 @@ def _at_tempo(performance: Performance, tempo: float) -> Performance:
     return Performance(
         tuple(moved(note) for note in performance.notes),
         tuple(moved(pedal) for pedal in performance.pedals),
+        tuple(replace(beat, onset_s=beat.onset_s / tempo) for beat in performance.beats),
     )
 
 
