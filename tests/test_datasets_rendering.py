@@ -353,6 +353,54 @@ class TestRender:
         assert steps_s[0] == pytest.approx(0.4, abs=0.002)
         assert abs(steps_s[1] - 0.4) > 0.005
 
+    def test_beats_follow_what_is_played(self, tmp_path, instrument):
+        midi = tmp_path / "midi/a.mid"
+        write_midi(midi, melody(40, first_pitch=40))
+        # A beat with every other note, on and on after the sound has ended at 18.3 s.
+        beats_s = [0.5 + 0.8 * i for i in range(40)]
+        rows = [f"{time_s:.6f} {1 + i % 3}\n" for i, time_s in enumerate(beats_s)]
+        midi.with_suffix(".beats").write_text("".join(rows))
+        for options in (
+            RenderOptions(),
+            RenderOptions(varied=True),
+            RenderOptions(longest_s=5.0, seed=3),
+            RenderOptions(varied=True, longest_s=5.0, seed=4),
+        ):
+            render(find_midi([tmp_path / "midi"]), [instrument], tmp_path / "pack", options)
+            (recording,) = open_pack(tmp_path / "pack").recordings
+            labels = recording.read_labels()
+            assert labels.beats.time_s[-1] < recording.duration_s
+            struck_s = labels.beats.time_s[labels.beats.time_s <= labels.notes.onset_s[-1]]
+            apart_s = np.abs(struck_s[:, None] - labels.notes.onset_s).min(axis=1)
+            assert len(struck_s) >= 5 and apart_s.max() < 2e-3
+            downbeats = np.flatnonzero(labels.beats.is_downbeat)
+            assert len(downbeats) > 1 and set(np.diff(downbeats)) == {3}
+            if options == RenderOptions():
+                assert labels.beats.time_s == pytest.approx(beats_s[:23])
+
+    def test_other_beats_are_another_recording(self, tmp_path, data_set, instrument):
+        beats = tmp_path / "midi/one/a.beats"
+
+        def rendered():
+            found = find_midi([tmp_path / "midi"])
+            manifest = render(found, [instrument], tmp_path / "pack", RenderOptions())
+            labels = [each.read_labels() for each in open_pack(tmp_path / "pack").recordings]
+            return [len(each.sources) for each in manifest.recordings], [x.beats for x in labels]
+
+        assert rendered() == ([2, 2], [None, None])
+        untouched = (tmp_path / "pack/recordings/two/b.h5").stat().st_mtime_ns
+        for row in ("0.9 1", "1.3 1"):
+            beats.write_text(row)
+            sources, (first, second) = rendered()
+            assert sources == [3, 2] and second is None
+            assert first.time_s.tolist() == [float(row.split()[0])]
+        assert (tmp_path / "pack/recordings/two/b.h5").stat().st_mtime_ns == untouched
+        beats.write_text("none")
+        manifest = render(
+            find_midi([tmp_path / "midi"]), [instrument], tmp_path / "pack", RenderOptions()
+        )
+        assert "a.beats, line 1: expected a time" in manifest.rejected["one/a"]
+
     def test_a_table_of_notes_is_rendered_and_knows_no_pedal(self, tmp_path, instrument):
         table = "onset\toffset\tnote\tvelocity\n0.5\t1.25\t60\t70\n2.0\t2.5\t64\t50\n"
         (tmp_path / "labels").mkdir()
@@ -392,6 +440,12 @@ def test_an_excerpt_keeps_its_beats_and_the_pedals_that_reach_into_it():
     assert cut.notes == (Note(1.5, 2.5, 62, 50), Note(4.0, 4.5, 64, 50))
     assert cut.pedals == (PedalSpan(0.5, 2.0, 64), PedalSpan(3.5, 4.5, 64))
     assert cut.beats == (Beat(0.5, True, "p", True), Beat(4.0, dynamics="p"))
+
+
+def test_an_excerpt_has_the_beats_that_fall_into_it():
+    beats = tuple(Beat(time_s, time_s == 3.0, "p") for time_s in (2.9, 3.0, 6.9, 7.0))
+    cut = excerpt(Performance((), (), beats), 3.0, 4.0)
+    assert cut.beats == (Beat(0.5, True, "p"), Beat(pytest.approx(4.4), False, "p"))
 
 
 class TestFindMidi:

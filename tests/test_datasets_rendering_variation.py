@@ -51,6 +51,14 @@ def test_the_tempo_is_one_for_notes_pedals_and_beats_and_lies_in_its_range():
     assert 0.9 <= min(tempos) < 1.0 and 1.5 < max(tempos) <= 1.7
 
 
+def test_beats_take_the_tempo():
+    beats = (Beat(60.0, True, "f"), Beat(90.0))
+    played = varied(3, Performance(scale(), (PedalSpan(60.0, 90.0, 64),), beats))
+    pedal = played.pedals[0]
+    assert pedal.onset_s != 60.0
+    assert played.beats == (Beat(pedal.onset_s, True, "f"), Beat(pedal.offset_s))
+
+
 def test_every_stroke_of_the_original_is_still_there():
     pedal = PedalSpan(60.0, 90.0, 64)
     for seed in SEEDS:

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import mido
 import pytest
 from evaluation_data import melody, notes, write_midi, write_table
 
 from amtcli.errors import DataError, MidiError
 from amtcli.evaluation.references import described, read_note_file
-from amtcli.notes import Note, PedalSpan, Performance
+from amtcli.notes import Beat, Note, PedalSpan, Performance
 
 
 def table(tmp_path, *rows, header="# onset,offset,note,velocity"):
@@ -133,3 +135,17 @@ def test_a_damaged_midi_file_is_an_error(tmp_path):
     (tmp_path / "cut.mid").write_bytes(data[:-20])
     with pytest.raises(MidiError, match=r"cut\.mid"):
         read_note_file(tmp_path / "cut.mid")
+
+
+def test_beats_lie_in_a_file_beside(tmp_path):
+    for write, name in ((write_table, "a.tsv"), (write_midi, "b.mid")):
+        path = write(tmp_path / name, melody())
+        plain = read_note_file(path).performance
+        assert plain.beats == ()
+        beats = path.with_suffix(".beats")
+        beats.write_text("0.5 4\n1.0 1\n")
+        found = read_note_file(path).performance
+        assert found == replace(plain, beats=(Beat(0.5), Beat(1.0, True)))
+        beats.write_text("0.5 4\n1.0\n")
+        with pytest.raises(DataError, match=rf"{path.stem}\.beats, line 2: expected a time"):
+            read_note_file(path)

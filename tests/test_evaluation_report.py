@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 from evaluation_data import melody, with_faults, write_table
 from rich.console import Console
@@ -6,9 +7,11 @@ from rich.console import Console
 from amtcli.evaluation.compare import compare_results
 from amtcli.evaluation.conventions import Conventions
 from amtcli.evaluation.pairing import pair_names
+from amtcli.evaluation.piece import score_piece
 from amtcli.evaluation.report import render_comparison, render_report
 from amtcli.evaluation.results import make_document
-from amtcli.evaluation.run import Task, Wanted, score_task
+from amtcli.evaluation.run import SCORED, PieceResult, Task, Wanted, score_task
+from amtcli.notes import Beat
 
 CONVENTIONS = Conventions(onset_tolerances_s=(0.05, 0.1))
 
@@ -62,6 +65,27 @@ def test_the_report_gives_conventions_means_and_the_worst_pieces(tmp_path):
     assert worst[0].startswith("p[1] (missing)")
     assert len([line for line in worst if line.startswith("p[")]) == 5
     assert "p[0]" not in "".join(worst)
+
+
+def test_beats_are_reported_where_references_have_them():
+    beats = tuple(Beat(5.0 + k / 2, k % 3 == 0, "p" if k < 5 else "f", k == 5) for k in range(10))
+    estimate = replace(melody(), beats=beats[:8])
+
+    def text_against(reference):
+        piece = score_piece(reference, estimate, CONVENTIONS)
+        scored = PieceResult("a", "a.mid", "b.mid", SCORED, piece, {})
+        document = make_document([scored], CONVENTIONS, {"missing": "zero"}, pair_names({}, {}))
+        return text_of(render_report(document, CONVENTIONS))
+
+    text = text_against(melody())
+    assert "beat" not in text and "dynamics" not in text
+    text = text_against(replace(melody(), beats=beats))
+    assert "\nbeats: within 70 ms, without the first 5 s\n" in text
+    assert lines_of(text, "beat ")[0].split()[1:4] == ["1.0000", "0.8000", "0.8889"]
+    assert lines_of(text, "downbeat ")[0].split()[1:4] == ["1.0000", "0.7500", "0.8571"]
+    assert lines_of(text, "change of dynamics ")[0].split()[3:] == [*["1.0000"] * 4, "1"]
+    assert lines_of(text, "dynamics at matched beats: accuracy ")[0].split()[-2:] == ["1.00"] * 2
+    assert lines_of(text, "  F1, weighted by class ")[0].split()[-2:] == ["1.00"] * 2
 
 
 def test_one_piece_has_no_spread(tmp_path):

@@ -114,6 +114,9 @@ def test_thresholds_are_checked_before_anything_is_scored():
     known = score_names(CONVENTIONS)
     assert parse_threshold("onset_f1_100ms_centred=0.95", known) == ("onset_f1_100ms_centred", 0.95)
     assert parse_threshold("pedal_frame_f1=1", known) == ("pedal_frame_f1", 1)
+    for name in ("beat_f1", "downbeat_recall", "change_precision", "dynamics_accuracy"):
+        assert parse_threshold(f"{name}=0.5", known) == (name, 0.5)
+    assert "dynamics_f1" in known and "beat_accuracy" not in known
     with pytest.raises(UsageError, match="there is no score 'onset_f'; near it: onset_f1"):
         parse_threshold("onset_f=0.9", known)
     with pytest.raises(UsageError, match="not of the form"):

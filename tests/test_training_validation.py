@@ -20,7 +20,7 @@ from amtcli.model_folder import load_model
 from amtcli.model_writing import write_model
 from amtcli.networks import ARCHITECTURES
 from amtcli.networks.network import Network
-from amtcli.notes import Note, PedalSpan, Performance
+from amtcli.notes import Beat, Note, PedalSpan, Performance
 from amtcli.reading import Recording
 from amtcli.training.components import build_components, build_modules
 from amtcli.training.export import model_config
@@ -130,12 +130,23 @@ def test_labels_become_a_performance_that_ends_with_the_excerpt():
     pedals = PedalLabels(
         np.array([0.5, 2.0]), np.array([7.0, 8.0]), np.array([64, 67]), np.array([127, 90])
     )
-    beats = BeatLabels(np.array([0.0]), np.array([True]), np.array([0], np.int8))
+    beats = BeatLabels(np.array([0.0, 2.0]), np.array([True, False]), np.array([0, -1], np.int8))
     labels = Labels(NoteLabels(onset_s, end_s, end_s, pitch, velocity), pedals, beats)
     assert performance_of_labels(labels, 2.0) == Performance(
-        (Note(0.0, 0.5, 60, 1), Note(1.0, 2.0, 61, 2)), (PedalSpan(0.5, 2.0, 64, 127),)
+        (Note(0.0, 0.5, 60, 1), Note(1.0, 2.0, 61, 2)),
+        (PedalSpan(0.5, 2.0, 64, 127),),
+        (Beat(0.0, True, "pp", True),),
     )
     assert performance_of_labels(Labels(), 2.0) == Performance()
+
+
+def test_a_change_is_a_marking_other_than_the_last_one_known():
+    markings = np.array([2, 2, 4, -1, 4, 1, -1, 0], np.int8)
+    beats = BeatLabels(np.arange(8.0), np.arange(8) % 3 == 0, markings)
+    found = performance_of_labels(Labels(beats=beats), 9.0).beats
+    assert [beat.dynamics for beat in found] == ["mf", "mf", "ff", None, "ff", "p", None, "pp"]
+    assert [beat.onset_s for beat in found if beat.is_change] == [2.0, 5.0, 7.0]
+    assert [beat.onset_s for beat in found if beat.is_downbeat] == [0.0, 3.0, 6.0]
 
 
 def test_it_measures_what_the_model_folder_would_give_its_users(tmp_path):

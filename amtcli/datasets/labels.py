@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amtcli.notes import DYNAMICS, SUSTAIN_PEDAL, Note, Performance, sounding_ends_s
+from amtcli.notes import DYNAMICS, SUSTAIN_PEDAL, Beat, Note, Performance, sounding_ends_s
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class PedalLabels:
 class BeatLabels:
     """Beats in order of time, seconds.
 
-    ``dynamics`` is an index into `notes.DYNAMICS`, -1 where they are not known.
+    ``dynamics`` is an index into `notes.DYNAMICS`, -1 where it is not known.
     """
 
     time_s: NDArray[np.float64]
@@ -96,7 +97,7 @@ def labels_of_performance(performance: Performance, *, knows_pedals: bool = True
 
     With ``knows_pedals`` false there was nothing that could have said of pedals, and the ends of
     the notes stand for both key-up and sounding end. Two voices that strike one key together are
-    one note, as they are on the piano.
+    one note, as they are on the piano. A performance without beats is one whose beats nobody knows.
     """
     performance = replace(performance, notes=_unisons_joined(performance.notes))
     order = sorted(
@@ -114,6 +115,19 @@ def labels_of_performance(performance: Performance, *, knows_pedals: bool = True
             np.array([note.velocity for note in notes], np.int16),
         ),
         _pedal_labels(performance) if knows_pedals else None,
+        beat_labels(performance.beats),
+    )
+
+
+def beat_labels(beats: Sequence[Beat], end_s: float = math.inf) -> BeatLabels | None:
+    """Turn the beats before ``end_s`` into labels, None where there are none."""
+    beats = [beat for beat in beats if beat.onset_s < end_s]
+    if not beats:
+        return None
+    return BeatLabels(
+        np.array([beat.onset_s for beat in beats], np.float64),
+        np.array([beat.is_downbeat for beat in beats], np.bool_),
+        np.array([_index(beat.dynamics) for beat in beats], np.int8),
     )
 
 
@@ -136,3 +150,7 @@ def _pedal_labels(performance: Performance) -> PedalLabels:
         np.array([span.controller for span in spans], np.int16),
         np.array([span.value for span in spans], np.int16),
     )
+
+
+def _index(dynamics: str | None) -> int:
+    return -1 if dynamics is None else DYNAMICS.index(dynamics)

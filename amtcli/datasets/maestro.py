@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from amtcli.audio import AUDIO_SUFFIXES
-from amtcli.datasets.note_files import read_note_labels
+from amtcli.datasets.note_files import note_label_files, read_note_labels
 from amtcli.datasets.pack import SPLITS
 from amtcli.datasets.source import DataSet, SourceRecording
 from amtcli.errors import DataError, NoInputError, UsageError
@@ -95,7 +95,7 @@ def _recording(row: Mapping[str, Any], folder: Path, list_file: Path) -> SourceR
         group=f"{composer}: {title}",
         instrument="",
         audio=audio_path,
-        label_files=(midi_path,),
+        label_files=note_label_files(midi_path),
         read_labels=partial(read_note_labels, midi_path),
         duration_s=duration_s,
         problem=f"{missing[0].relative_to(folder)} is missing" if missing else None,

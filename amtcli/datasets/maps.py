@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from amtcli.datasets.labels import Labels
-from amtcli.datasets.note_files import read_note_labels
+from amtcli.datasets.note_files import note_label_files, read_note_labels
 from amtcli.datasets.pack import Split
 from amtcli.datasets.source import DataSet, SourceRecording, audio_below
 from amtcli.errors import DataError, NoInputError, UsageError
@@ -101,13 +101,14 @@ def _recording(audio: Path, options: MapsOptions) -> SourceRecording | None:
     labels = [audio.with_suffix(suffix) for suffix in (".tsv", ".mid", ".txt")]
     present = tuple(path for path in labels if path.is_file())
     usable = [path for path in present if path.suffix != ".txt"]
+    beats = note_label_files(usable[0])[1:] if usable else ()
     return SourceRecording(
         name=name,
         split=split,
         group=parts["composition"],
         instrument=piano,
         audio=audio,
-        label_files=present,
+        label_files=present + beats,
         read_labels=partial(_read_labels, usable[0], present) if usable else Labels,
         problem=None if usable else f"there is no {name}.mid or {name}.tsv beside it",
     )

@@ -2,6 +2,7 @@
 
 The Saarland Music Data (Müller et al. 2011; version 2) are such pairs of a Disklavier, audio and
 MIDI in one folder or in two. Their names are ``<composer>_<work>_<number>_<player or date>-SMD``.
+A file of beats beside the notes is read with them; see `beat_files`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from amtcli.datasets.note_files import NOTE_SUFFIXES, read_note_labels
+from amtcli.datasets.note_files import NOTE_SUFFIXES, note_label_files, read_note_labels
 from amtcli.datasets.pack import SPLITS, Split
 from amtcli.datasets.source import DataSet, SourceRecording, audio_below, files_below
 from amtcli.datasets.splits import hold_out
@@ -111,7 +112,7 @@ def _recording(
         group=smd["composition"] if smd else piece,
         instrument="",
         audio=audio[0],
-        label_files=(notes[0],),
+        label_files=note_label_files(notes[0]),
         read_labels=partial(read_note_labels, notes[0]),
         problem=f"there are {several[0][0].name} and {several[0][1].name}" if several else None,
     )

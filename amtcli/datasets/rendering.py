@@ -22,7 +22,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from amtcli.datasets.labels import Labels, labels_of_performance
+from amtcli.datasets.labels import Labels, beat_labels, labels_of_performance
 from amtcli.datasets.note_files import read_notes
 from amtcli.datasets.pack import (
     Manifest,
@@ -176,8 +176,7 @@ def render_take(
     instrument = _instrument(take, instruments, options)
     file = recording_path(folder, take.name)
     try:
-        midi = take.source.audio.read_bytes()
-        recipe = _recipe(take, midi, instrument, options)
+        recipe = _recipe(take, instrument, options)
         entry = _kept(file, recipe, take, instrument)
         if entry is not None:
             return Packed(take.name, entry, None)
@@ -239,13 +238,13 @@ def _instrument(
     return instruments[int(order[take.copy % len(instruments)])]
 
 
-def _recipe(
-    take: Take, midi: bytes, instrument: Instrument, options: RenderOptions
-) -> dict[str, Any]:
+def _recipe(take: Take, instrument: Instrument, options: RenderOptions) -> dict[str, Any]:
     """All that the recording follows from: equal recipes, equal recordings."""
+    midi, *beats = (_described(path) for path in take.source.label_files)
     return {
         "version": _VERSION,
-        "midi": [take.source.audio.name, len(midi), hashlib.sha256(midi).hexdigest()],
+        "midi": midi,
+        **({"beats": beats} if beats else {}),
         "soundfont": [instrument.file.name, instrument.sha256],
         "program": instrument.program,
         "latency_s": instrument.latency_s,
@@ -256,6 +255,11 @@ def _recipe(
         "varied": options.varied,
         "altered_by": getattr(options.alter, "__qualname__", None),
     }
+
+
+def _described(path: Path) -> list[str | int]:
+    contents = path.read_bytes()
+    return [path.name, len(contents), hashlib.sha256(contents).hexdigest()]
 
 
 def _kept(
@@ -287,6 +291,7 @@ def _entry(
         sha256,
         (
             Source(take.source.name + take.source.audio.suffix, n_bytes, midi_sha256),
+            *(Source(*described) for described in recipe.get("beats", ())),
             Source(instrument.file.name, n_instrument_bytes, instrument.sha256),
         ),
     )
@@ -320,8 +325,9 @@ def _excerpt(performance: Performance, take: Take, options: RenderOptions) -> Pe
 def _play(
     performance: Performance, instrument: Instrument, rng: Generator, options: RenderOptions
 ) -> tuple[NDArray[np.float32], Labels]:
+    unmetred = replace(performance, beats=())
     midi = playable_midi(
-        performance, instrument.program, float(rng.uniform(-_DETUNE_CENTS, _DETUNE_CENTS))
+        unmetred, instrument.program, float(rng.uniform(-_DETUNE_CENTS, _DETUNE_CENTS))
     )
     # Read back what the synthesiser was given: double strikes are one, times are whole ticks.
     labels = labels_of_performance(read_performance(io.BytesIO(midi)))
@@ -329,6 +335,7 @@ def _play(
     assert labels.notes is not None
     end_s = float(labels.notes.sounding_end_s.max()) + _TAIL_S
     audio = audio[: round(end_s * options.sample_rate_hz)]
+    labels = replace(labels, beats=beat_labels(performance.beats, end_s))
     if np.max(np.abs(audio), initial=0.0) < SILENCE:
         raise DataError(f"{instrument.name} made no sound; try another instrument or --program")
     if options.alter is not None:

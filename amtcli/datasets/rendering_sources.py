@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from amtcli.datasets.note_files import NOTE_SUFFIXES, read_note_labels
+from amtcli.datasets.note_files import NOTE_SUFFIXES, note_label_files, read_note_labels
 from amtcli.datasets.pack import SPLITS, Split
 from amtcli.datasets.source import DataSet, SourceRecording, files_below
 from amtcli.errors import DataError, NoInputError, UsageError
@@ -100,7 +100,7 @@ def _recording(name: str, group: str, split: Split, path: Path) -> SourceRecordi
         group=group,
         instrument="",
         audio=path,
-        label_files=(path,),
+        label_files=note_label_files(path),
         read_labels=partial(read_note_labels, path),
     )
 

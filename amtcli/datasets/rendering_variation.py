@@ -80,11 +80,10 @@ def _at_tempo(performance: Performance, tempo: float) -> Performance:
     def moved(span: _Span) -> _Span:
         return replace(span, onset_s=span.onset_s / tempo, offset_s=span.offset_s / tempo)
 
-    return replace(
-        performance,
-        notes=tuple(moved(note) for note in performance.notes),
-        pedals=tuple(moved(pedal) for pedal in performance.pedals),
-        beats=tuple(replace(beat, onset_s=beat.onset_s / tempo) for beat in performance.beats),
+    return Performance(
+        tuple(moved(note) for note in performance.notes),
+        tuple(moved(pedal) for pedal in performance.pedals),
+        tuple(replace(beat, onset_s=beat.onset_s / tempo) for beat in performance.beats),
     )
 
 

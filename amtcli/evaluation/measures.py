@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from amtcli.evaluation.beats import Classes, dynamics_scores
 from amtcli.evaluation.scores import Counts, pool
 from amtcli.evaluation.timing import deviation_statistics
 from amtcli.evaluation.velocity import velocity_errors
@@ -26,18 +27,24 @@ def _no_pairs() -> NDArray[np.float64]:
     return np.zeros((0, 2))
 
 
+def _no_classes() -> Classes:
+    return np.zeros((0, 2), np.int64)
+
+
 @dataclass(frozen=True)
 class Samples:
-    """Values per note that are pooled before their statistics are taken.
+    """Values per note or beat that are pooled before their statistics are taken.
 
     ``velocities``: (n, 2), reference and estimate, of notes matched by onset;
     ``all_velocities``: the same of all notes, where the estimate holds the reference's notes;
-    ``deviations_s``: (n, 2), onset and offset deviations.
+    ``deviations_s``: (n, 2), onset and offset deviations;
+    ``dynamics``: (n, 2), see `compared_dynamics`.
     """
 
     velocities: NDArray[np.float64] = field(default_factory=_no_pairs)
     all_velocities: NDArray[np.float64] = field(default_factory=_no_pairs)
     deviations_s: NDArray[np.float64] = field(default_factory=_no_pairs)
+    dynamics: Classes = field(default_factory=_no_classes)
 
 
 def pool_counts(pieces: Sequence[Mapping[CountKey, Counts]]) -> dict[CountKey, Counts]:
@@ -47,11 +54,12 @@ def pool_counts(pieces: Sequence[Mapping[CountKey, Counts]]) -> dict[CountKey, C
 
 
 def pool_samples(pieces: Sequence[Samples]) -> Samples:
-    """Put the notes of all pieces together."""
+    """Put the notes and beats of all pieces together."""
     return Samples(
         np.concatenate([_no_pairs(), *(piece.velocities for piece in pieces)]),
         np.concatenate([_no_pairs(), *(piece.all_velocities for piece in pieces)]),
         np.concatenate([_no_pairs(), *(piece.deviations_s for piece in pieces)]),
+        np.concatenate([_no_classes(), *(piece.dynamics for piece in pieces)]),
     )
 
 
@@ -68,6 +76,8 @@ def named_scores(counts: Mapping[CountKey, Counts], samples: Samples) -> Scores:
     onset_s, offset_s = samples.deviations_s.T
     scores |= _prefixed("onset_deviation", deviation_statistics(onset_s))
     scores |= _prefixed("offset_deviation", deviation_statistics(offset_s))
+    if len(samples.dynamics):
+        scores |= _prefixed("dynamics", dynamics_scores(samples.dynamics))
     return scores
 
 

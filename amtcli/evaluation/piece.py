@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from amtcli.evaluation.beats import compared_dynamics, count_beats
 from amtcli.evaluation.conventions import Conventions
 from amtcli.evaluation.frames import count_durations, count_frames
 from amtcli.evaluation.label_roll import notes_of_label_roll
@@ -44,6 +45,8 @@ def score_piece(
 ) -> PieceScores:
     """Compare an estimate with its reference; an empty estimate scores 0 throughout.
 
+    A reference without a pedal, or without beats, has no scores of them.
+
     Raises
     ------
     AmtError
@@ -65,6 +68,10 @@ def score_piece(
 
     around = centred_matchings[("onset", "")]
     samples = _samples(notes, matchings[("onset", "")], around, conventions)
+    if not conventions.score_informed:  # there the estimate's beats are the reference's own
+        beats = reference.beats, estimate.beats
+        counts |= {(family, ""): count for family, count in count_beats(*beats).items()}
+        samples = replace(samples, dynamics=compared_dynamics(*beats))
     scores = named_scores(counts, samples)
     scores["onset_drift_ms_per_min"] = drift_ms_per_min(
         notes[0].onsets_s[around[:, 0]], samples.deviations_s[:, 0]

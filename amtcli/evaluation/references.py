@@ -1,16 +1,18 @@
 """Reading what is compared: MIDI files, and the label tables of the Onsets and Frames family.
 
 Nothing odd in a file is dropped: notes without duration or outside the piano's keys still count,
-and the notices say how many there are and where the first one is.
+and the notices say how many there are and where the first one is. Beats come from a file beside
+the notes; see `amtcli.datasets.beat_files`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from amtcli.datasets.beat_files import read_beats_beside
 from amtcli.midi_reading import PEDAL_DOWN, read_file, read_score
 from amtcli.note_tables import is_table, read_table
 from amtcli.notes import HIGHEST_PITCH, LOWEST_PITCH, Note, Performance
@@ -27,21 +29,24 @@ class NoteFile:
 
 
 def read_note_file(path: Path, pedal_threshold: int = PEDAL_DOWN) -> NoteFile:
-    """Read a MIDI file or a label table; CC64 is down from ``pedal_threshold`` on.
+    """Read a MIDI file or a label table, and the beats of a file beside it.
+
+    CC64 is down from ``pedal_threshold`` on.
 
     Raises
     ------
     MidiError
         A MIDI file cannot be read.
     DataError
-        A table cannot, or one of its lines is not what it should be.
+        A table or the beats cannot, or one of their lines is not what it should be.
     """
+    beats = read_beats_beside(path)
     if is_table(path):
-        return described(read_table(path))
+        return described(replace(read_table(path), beats=beats))
     score = read_score(read_file(path), str(path), sustain_down_from=pedal_threshold)
     n_tracks = len({note.track for note in score.notes})
     merged = (f"the notes of {n_tracks} tracks are merged",) if n_tracks > 1 else ()
-    return described(score.performance(), merged)
+    return described(replace(score.performance(), beats=beats), merged)
 
 
 def described(performance: Performance, notices: tuple[str, ...] = ()) -> NoteFile:

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from amtcli.evaluation.beats import BEAT_TOLERANCE_S, LEFT_OUT_S
 from amtcli.evaluation.compare import Comparison
 from amtcli.evaluation.conventions import Conventions
 from amtcli.evaluation.results import Document
@@ -43,6 +44,8 @@ DETAILS = {
     "offset_deviation_p05_ms": ("  5th percentile", " ms"),
     "offset_deviation_p95_ms": ("  95th percentile", " ms"),
     "onset_drift_ms_per_min": ("onset drift", " ms/min"),
+    "dynamics_accuracy": ("dynamics at matched beats: accuracy", ""),
+    "dynamics_f1": ("  F1, weighted by class", ""),
 }
 
 
@@ -68,6 +71,10 @@ def _header(document: Document, conventions: Conventions) -> Iterator[Text]:
     yield Text(", ".join(words), style="bold")
     for phrase in conventions.describe():
         yield Text(phrase)
+    if "beat_f1" in document["aggregate"]:
+        yield Text(
+            f"beats: within {1000 * BEAT_TOLERANCE_S:g} ms, without the first {LEFT_OUT_S:g} s"
+        )
 
 
 _MISSING_WORDS = {"zero": "scores 0", "error": "not allowed", "ignore": "left out"}
@@ -81,7 +88,7 @@ def _score_table(aggregate: Document) -> Table:
         table.add_column(heading, justify="right")
     for name, f1 in aggregate.items():
         family, found, ending = name.partition("_f1")
-        if not found or f1["n"] == 0:
+        if not found or f1["n"] == 0 or name in DETAILS:
             continue
         table.add_row(
             _words(family, ending),
@@ -96,13 +103,16 @@ def _score_table(aggregate: Document) -> Table:
     return table
 
 
+_HEADINGS = {"change": "change of dynamics"}
+
+
 def _words(family: str, ending: str) -> str:
     """Turn a score's name into a heading; what is asked beside the onset stands below it."""
     whose, pedal, kind = family.rpartition("pedal_")
     first, _, more = kind.partition("_")
     if more:
         return f"  + {more.replace('_', ', ')}"
-    words = (whose + pedal).replace("_", " ") + first
+    words = (whose + pedal).replace("_", " ") + _HEADINGS.get(first, first)
     tolerance, centred, _ = ending.partition("_centred")
     if tolerance:
         words += f" {tolerance[1:-2]} ms"

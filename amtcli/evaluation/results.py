@@ -23,12 +23,13 @@ from typing import Any
 from amtcli import __version__
 from amtcli.errors import AmtError, UsageError
 from amtcli.evaluation.aggregation import aggregate
+from amtcli.evaluation.beats import LEFT_OUT_S
 from amtcli.evaluation.conventions import Conventions
 from amtcli.evaluation.measures import HIGHER_IS_BETTER
 from amtcli.evaluation.pairing import Pairing
 from amtcli.evaluation.piece import PEDALS, score_piece
 from amtcli.evaluation.run import PieceResult
-from amtcli.notes import Note, PedalSpan, Performance
+from amtcli.notes import DYNAMICS, Beat, Note, PedalSpan, Performance
 
 Document = dict[str, Any]
 
@@ -130,7 +131,8 @@ def is_higher_better(name: str) -> bool:
 def score_names(conventions: Conventions) -> list[str]:
     """List every score that there can be under these conventions."""
     spans = tuple(PedalSpan(0.0, 1.0, controller) for controller in PEDALS.values())
-    performance = Performance((Note(0.0, 1.0, 60, 64),), spans)
+    beat = Beat(LEFT_OUT_S, is_downbeat=True, dynamics=DYNAMICS[0], is_change=True)
+    performance = Performance((Note(0.0, 1.0, 60, 64),), spans, (beat,))
     return list(score_piece(performance, performance, conventions).scores)
 
 

@@ -14,16 +14,18 @@ from amtcli.evaluation.note_arrays import NoteArrays
 
 @dataclass(frozen=True)
 class Counts:
-    """How much of the reference and of the estimate agreed: notes, frames or seconds.
+    """How much of the reference and of the estimate agreed: notes, frames, seconds or moments.
 
     ``overlap_sum`` is the sum of the overlap ratios of matched notes; ``None`` where matching
     is by frames, whose fourth measure is the accuracy (true positives over their union).
+    ``are_moments``: what has no length, as beats, has no fourth measure.
     """
 
     matched: float
     reference: float
     estimate: float
     overlap_sum: float | None = None
+    are_moments: bool = False
 
     @property
     def precision(self) -> float:
@@ -36,7 +38,7 @@ class Counts:
         return self.matched / self.reference if self.reference else 0.0
 
     def measures(self) -> dict[str, float]:
-        """Precision, recall, F1, and overlap (notes) or accuracy (frames)."""
+        """Precision, recall, F1, and overlap (notes) or accuracy (frames), if either."""
         values = {
             "precision": self.precision,
             "recall": self.recall,
@@ -44,7 +46,7 @@ class Counts:
         }
         if self.overlap_sum is not None:
             values["overlap"] = self.overlap_sum / self.matched if self.matched else 0.0
-        else:
+        elif not self.are_moments:
             union = self.reference + self.estimate - self.matched
             values["accuracy"] = self.matched / union if union else 0.0
         return values
@@ -68,4 +70,5 @@ def pool(counts: Iterable[Counts]) -> Counts:
         sum(part.reference for part in parts),
         sum(part.estimate for part in parts),
         sum(overlaps) if overlaps else None,
+        any(part.are_moments for part in parts),
     )

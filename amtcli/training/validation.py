@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from amtcli.datasets.labels import Labels
+from amtcli.datasets.labels import BeatLabels, Labels
 from amtcli.datasets.pack import PackedRecording
 from amtcli.decoders import Decoder
 from amtcli.engine import Engine, EngineOptions
@@ -28,7 +28,7 @@ from amtcli.evaluation.results import parse_threshold, score_names
 from amtcli.front_ends.front_end import FrontEnd
 from amtcli.model_folder import Model
 from amtcli.networks.network import Network
-from amtcli.notes import Note, PedalSpan, Performance
+from amtcli.notes import DYNAMICS, Beat, Note, PedalSpan, Performance
 from amtcli.reading import Recording
 from amtcli.training.card import NEG_LOSS
 from amtcli.training.checks import check_sample_rate
@@ -42,6 +42,7 @@ from amtcli.training.state import data_identity
 from amtcli.training.thresholds import DecoderCache, check_grid, choose_settings
 
 _CONVENTIONS = Conventions()
+_BEFORE_ANY_MARKING = "mf"
 _REPORTED = ("onset_precision", "onset_recall", "velocity_mae")
 
 
@@ -120,8 +121,9 @@ def _excerpt(recording: PackedRecording, excerpt_s: float) -> Excerpt:
 def performance_of_labels(labels: Labels, duration_s: float) -> Performance:
     """Turn labels into the performance of the first ``duration_s`` seconds.
 
-    What begins later is left out, what lasts longer ends there, as its sound does. Beats and
-    dynamics are no part of it.
+    What begins later is left out, what lasts longer ends there, as its sound does. A beat is a
+    change where its marking is not that of the beat before; the first one is held against mf, as
+    music begins where nothing is marked (MazurkaBL).
     """
     notes: list[Note] = []
     if labels.notes is not None:
@@ -136,7 +138,21 @@ def performance_of_labels(labels: Labels, duration_s: float) -> Performance:
     return Performance(
         tuple(note for note in notes if note.onset_s < duration_s),
         tuple(span for span in pedals if span.onset_s < duration_s),
+        tuple(beat for beat in _beats(labels.beats) if beat.onset_s < duration_s),
     )
+
+
+def _beats(labels: BeatLabels | None) -> Iterator[Beat]:
+    if labels is None:
+        return
+    marking = _BEFORE_ANY_MARKING
+    rows = zip(labels.time_s, labels.is_downbeat, labels.dynamics, strict=True)
+    for time_s, is_downbeat, dynamics in rows:
+        if dynamics < 0:
+            yield Beat(float(time_s), bool(is_downbeat))
+            continue
+        before, marking = marking, DYNAMICS[dynamics]
+        yield Beat(float(time_s), bool(is_downbeat), marking, marking != before)
 
 
 def _cut(onset_s: float, offset_s: float, end_s: float) -> tuple[float, float]:
