@@ -73,14 +73,16 @@ class BeatLabels:
         return len(self.time_s)
 
     def changes(self) -> NDArray[np.bool_]:
-        """Tell of each beat whether its marking begins with it (n,).
+        """Tell of each beat whether its marking begins with it (n,): the last known is another.
 
-        A recording begins as if it had been under ``mf`` before, as in MazurkaBL. Where either
-        of two dynamics is not known, nothing changes.
+        A recording begins as if it had been under ``mf`` before, as in MazurkaBL.
         """
-        before = np.concatenate([[DYNAMICS.index("mf")], self.dynamics[:-1]])[: len(self)]
-        changed: NDArray[np.bool_] = before != self.dynamics
-        return changed & (before >= 0) & (self.dynamics >= 0)
+        is_known = self.dynamics >= 0
+        places = np.where(is_known, np.arange(len(self)), -1)
+        last = np.concatenate([[-1], np.maximum.accumulate(places)[:-1]])[: len(self)]
+        before = np.where(last >= 0, self.dynamics[last], DYNAMICS.index("mf"))
+        changed: NDArray[np.bool_] = is_known & (before != self.dynamics)
+        return changed
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,6 @@ from amtcli.training.state import data_identity
 from amtcli.training.thresholds import DecoderCache, check_grid, choose_settings
 
 _CONVENTIONS = Conventions()
-_BEFORE_ANY_MARKING = "mf"
 _REPORTED = ("onset_precision", "onset_recall", "velocity_mae")
 
 
@@ -121,9 +120,7 @@ def _excerpt(recording: PackedRecording, excerpt_s: float) -> Excerpt:
 def performance_of_labels(labels: Labels, duration_s: float) -> Performance:
     """Turn labels into the performance of the first ``duration_s`` seconds.
 
-    What begins later is left out, what lasts longer ends there, as its sound does. A beat is a
-    change where its marking is not that of the beat before; the first one is held against mf, as
-    music begins where nothing is marked (MazurkaBL).
+    What begins later is left out, what lasts longer ends there, as its sound does.
     """
     notes: list[Note] = []
     if labels.notes is not None:
@@ -145,14 +142,10 @@ def performance_of_labels(labels: Labels, duration_s: float) -> Performance:
 def _beats(labels: BeatLabels | None) -> Iterator[Beat]:
     if labels is None:
         return
-    marking = _BEFORE_ANY_MARKING
-    rows = zip(labels.time_s, labels.is_downbeat, labels.dynamics, strict=True)
-    for time_s, is_downbeat, dynamics in rows:
-        if dynamics < 0:
-            yield Beat(float(time_s), bool(is_downbeat))
-            continue
-        before, marking = marking, DYNAMICS[dynamics]
-        yield Beat(float(time_s), bool(is_downbeat), marking, marking != before)
+    columns = (labels.time_s, labels.is_downbeat, labels.dynamics, labels.changes())
+    for time_s, is_downbeat, dynamics, is_change in zip(*columns, strict=True):
+        marking = DYNAMICS[dynamics] if dynamics >= 0 else None
+        yield Beat(float(time_s), bool(is_downbeat), marking, bool(is_change))
 
 
 def _cut(onset_s: float, offset_s: float, end_s: float) -> tuple[float, float]:
