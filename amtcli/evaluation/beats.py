@@ -25,6 +25,8 @@ from amtcli.notes import DYNAMICS, Beat
 
 BEAT_TOLERANCE_S = 0.07
 LEFT_OUT_S = 5.0
+BEAT_FAMILIES = ("beat", "downbeat", "change", "dynamics")
+"""What names of these scores begin with."""
 
 _UNKNOWN = -1
 

@@ -22,6 +22,7 @@ from amtcli.decoders import Decoder
 from amtcli.engine import Engine, EngineOptions
 from amtcli.errors import TrainingError
 from amtcli.evaluation.aggregation import aggregate
+from amtcli.evaluation.beats import BEAT_FAMILIES
 from amtcli.evaluation.conventions import Conventions
 from amtcli.evaluation.piece import PieceScores, score_piece
 from amtcli.evaluation.results import parse_threshold, score_names
@@ -228,9 +229,14 @@ def _mean(pieces: Sequence[PieceScores], metric: str) -> float:
 
 
 def _named_means(pieces: Sequence[PieceScores], metric: str) -> dict[str, float]:
-    """Average what is worth a curve: every F1, a few more, and the metric."""
+    """Average what is worth a curve: every F1, a few more, and the metric.
+
+    Where beats are what counts, there are their scores alone: such models find no notes.
+    """
     mean_of = {name: entry.mean for name, entry in aggregate(pieces).items()}
     wanted = [name for name in mean_of if name.endswith("_f1") or name in _REPORTED]
+    if metric.startswith(BEAT_FAMILIES):
+        wanted = [name for name in wanted if name.startswith(BEAT_FAMILIES)]
     means = {name: mean for name in wanted if (mean := mean_of[name]) is not None}
     return {**means, metric: _mean(pieces, metric)}
 
