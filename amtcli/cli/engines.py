@@ -59,10 +59,12 @@ def open_engine(choice: EngineChoice, screen: Screen) -> tuple[Engine | Refining
     The slow imports happen here.
     """
     screen.status("loading model")
+    from amtcli.engine import Engine
     from amtcli.refinement.reading import check_transcriber
 
     name = choice.model or _default_model(screen)
-    engine, producer = _open_plain(replace(choice, model=name), check_transcriber, screen)
+    model, options = _load(replace(choice, model=name), check_transcriber, screen)
+    engine, producer = Engine(model, options, _notifier(screen)), _producer(model)
     added = list(_refinements(choice, screen))
     if not added:
         return engine, producer
@@ -75,20 +77,12 @@ def open_engine(choice: EngineChoice, screen: Screen) -> tuple[Engine | Refining
     return RefiningEngine(engine, *(refinement for refinement, _ in added)), together
 
 
-def _open_plain(
-    choice: EngineChoice, check: Callable[[ModelConfig], None], screen: Screen
-) -> tuple[Engine, Producer]:
-    """Open the engine of a model that ``check`` lets pass, before it is pulled."""
-    from amtcli.engine import Engine
-
-    model, options = _load(choice, check, screen)
-    return Engine(model, options, _notifier(screen)), _producer(model)
-
-
 def _refinements(choice: EngineChoice, screen: Screen) -> Iterator[tuple[Refinement, Producer]]:
     """Open what adds to a transcription, with the model's name."""
     from amtcli.catalog import VELOCITY_MODEL
-    from amtcli.refinement.reading import check_beat_model
+    from amtcli.engine import Engine
+    from amtcli.refinement.beats_engine import BeatsOfNotesEngine
+    from amtcli.refinement.reading import check_beat_model, hears_notes
     from amtcli.refinement.refining_engine import add_beats, read_velocities
 
     # No such network is computed in int8: who asks for it means the transcriber.
@@ -99,8 +93,9 @@ def _refinements(choice: EngineChoice, screen: Screen) -> Iterator[tuple[Refinem
         yield read_velocities(reader), producer
     if choice.beats:
         beats = replace(second, model=choice.beats)
-        listener, producer = _open_plain(beats, check_beat_model, screen)
-        yield add_beats(listener), producer
+        model, options = _load(beats, check_beat_model, screen)
+        engine = BeatsOfNotesEngine if hears_notes(model.config) else Engine
+        yield add_beats(engine(model, options, _notifier(screen))), _producer(model)
 
 
 def open_reader(choice: EngineChoice, screen: Screen) -> tuple[VelocityEngine, Producer]:

@@ -27,7 +27,7 @@ class BeatActivations:
     """What a network says of each frame: probabilities, each in 0-1.
 
     ``beat``, ``downbeat`` and ``change`` (a new marking begins), (frames,); ``dynamics``
-    (frames, 5) of each of DYNAMICS, should there be a beat.
+    (frames, 5) of each of DYNAMICS, should there be a beat; all 0 where nothing is known of them.
     """
 
     beat: NDArray[np.float32]
@@ -93,7 +93,7 @@ class _Peak:
 
     frame: float
     probability: float
-    dynamics: int
+    dynamics: str | None
 
 
 class _Peaks:
@@ -156,7 +156,7 @@ class _Scan:
         return Beat(
             onset_s=peak.frame * self._frame_s,
             is_downbeat=is_downbeat,
-            dynamics=DYNAMICS[peak.dynamics],
+            dynamics=peak.dynamics,
             is_change=is_change,
             confidence=round(peak.probability, 6),
         )
@@ -176,11 +176,11 @@ def _find(stretch: Stretch, column: int, threshold: float) -> list[_Peak]:
     highest = sliding_window_view(values, 2 * stretch.context_frames + 1).max(axis=1)
     now = stretch.rows[stretch.context_frames :][: len(stretch)]
     found = np.flatnonzero((now[:, column] == highest) & (now[:, column] > threshold))
-    dynamics = now[found, _N_COLUMNS - len(DYNAMICS) :].argmax(axis=1)
+    dynamics = now[found, _N_COLUMNS - len(DYNAMICS) :]
     frames = found + stretch.first_frame
     return [
-        _Peak(frame, probability, index)
-        for frame, probability, index in zip(
-            frames.tolist(), now[found, column].tolist(), dynamics.tolist(), strict=True
+        _Peak(frame, probability, DYNAMICS[row.argmax()] if row.any() else None)
+        for frame, probability, row in zip(
+            frames.tolist(), now[found, column].tolist(), dynamics, strict=True
         )
     ]

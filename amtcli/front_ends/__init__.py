@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from amtcli.front_ends.bark import Bark, BarkConfig
+from amtcli.front_ends.clock import Clock, ClockConfig
 from amtcli.front_ends.cqt import Cqt, CqtConfig
 from amtcli.front_ends.front_end import FrontEnd
 from amtcli.front_ends.hcqt import Hcqt, HcqtConfig
@@ -14,6 +15,7 @@ from amtcli.front_ends.multi_window_log_mel import MultiWindowLogMel, MultiWindo
 
 FRONT_ENDS: dict[str, tuple[type[Any], type[FrontEnd]]] = {
     "bark": (BarkConfig, Bark),
+    "clock": (ClockConfig, Clock),
     "cqt": (CqtConfig, Cqt),
     "hcqt": (HcqtConfig, Hcqt),
     "log_frequency": (LogFrequencyConfig, LogFrequency),

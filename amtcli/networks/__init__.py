@@ -12,6 +12,7 @@ from amtcli.networks.dynest import Dynest, DynestConfig
 from amtcli.networks.hcqt_hppnet import HcqtHppnet, HcqtHppnetConfig
 from amtcli.networks.hppnet import Hppnet, HppnetConfig
 from amtcli.networks.hpt import Hpt, HptConfig
+from amtcli.networks.metre import Metre, MetreConfig
 from amtcli.networks.network import Network
 from amtcli.networks.onsets_and_frames import OnsetsAndFrames, OnsetsAndFramesConfig
 from amtcli.networks.onsets_velocities import OnsetsVelocities, OnsetsVelocitiesConfig
@@ -28,6 +29,7 @@ ARCHITECTURES: dict[str, tuple[type[Any], type[Network]]] = {
     "hcqt_hppnet": (HcqtHppnetConfig, HcqtHppnet),
     "hppnet": (HppnetConfig, Hppnet),
     "hpt": (HptConfig, Hpt),
+    "metre": (MetreConfig, Metre),
     "onsets_and_frames": (OnsetsAndFramesConfig, OnsetsAndFrames),
     "onsets_velocities": (OnsetsVelocitiesConfig, OnsetsVelocities),
     "score_informed": (ScoreInformedConfig, ScoreInformed),

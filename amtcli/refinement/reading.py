@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _UNKNOWN = 64
 _VELOCITY_DECODER = "score_velocities"
 _BEATS_DECODER = "beats"
+_CLOCK = "clock"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ def check_transcriber(config: ModelConfig) -> None:
             f"{config.model_id} reads the velocities of a given score and finds no notes itself: "
             "use it with amt refine-velocity"
         )
+    if hears_notes(config):
+        raise ModelError(
+            f"{config.model_id} hears the notes of a transcription and no sound: "
+            f"use it with --beats, beside a model that transcribes"
+        )
 
 
 def check_velocity_model(config: ModelConfig) -> None:
@@ -91,3 +97,15 @@ def check_beat_model(config: ModelConfig) -> None:
         raise ModelError(
             f"{config.model_id} hears no beats (its decoder is {kind!r}): name a model of beats"
         )
+
+
+def hears_notes(config: ModelConfig) -> bool:
+    """Tell whether a model hears notes in place of sound, as its front-end says."""
+    return config.front_end.get("kind") == _CLOCK
+
+
+def check_note_beats_model(config: ModelConfig) -> None:
+    """Raise ModelError for a model that does not hear beats in notes."""
+    check_beat_model(config)
+    if not hears_notes(config):
+        raise ModelError(f"{config.model_id} hears beats in sound, not in notes")

@@ -17,6 +17,7 @@ from amtcli.engine import Engine, Progress, Transcription
 from amtcli.errors import AmtError
 from amtcli.notes import Performance
 from amtcli.reading import Recording
+from amtcli.refinement.beats_engine import BeatsOfNotesEngine
 from amtcli.refinement.engine import VelocityEngine
 from amtcli.refinement.keeping import kept
 from amtcli.refinement.reading import ScoredRecording, rewritten
@@ -81,9 +82,11 @@ def read_velocities(reader: VelocityEngine) -> Refinement:
 
 
 def add_beats(listener: Engine) -> Refinement:
-    """Make what adds the beats that a model of beats hears."""
+    """Make what adds the beats that a model of beats hears, in the notes or in the recording."""
 
     def refined(recording: Recording, performance: Performance) -> Performance:
+        if isinstance(listener, BeatsOfNotesEngine):
+            return replace(performance, beats=listener.hear_beats(performance))
         (heard,) = listener.transcribe([recording])
         if heard.performance is None:
             assert heard.error is not None  # the engine gives one or the other

@@ -16,6 +16,7 @@ from amtcli.training.objectives.hppnet import (
     HppnetObjectiveConfig,
 )
 from amtcli.training.objectives.hpt import HptNotes, HptNotesConfig, HptPedals, HptPedalsConfig
+from amtcli.training.objectives.metre import MetreObjective, MetreObjectiveConfig
 from amtcli.training.objectives.objective import Objective
 from amtcli.training.objectives.onsets_and_frames import (
     OnsetsAndFramesObjective,
@@ -36,6 +37,7 @@ OBJECTIVES: dict[str, tuple[type[Any], type[Objective]]] = {
     "hppnet": (HppnetObjectiveConfig, HppnetObjective),
     "hpt_notes": (HptNotesConfig, HptNotes),
     "hpt_pedals": (HptPedalsConfig, HptPedals),
+    "metre": (MetreObjectiveConfig, MetreObjective),
     "onsets_and_frames": (OnsetsAndFramesObjectiveConfig, OnsetsAndFramesObjective),
     "onsets_velocities": (OnsetsVelocitiesObjectiveConfig, OnsetsVelocitiesObjective),
     "transkun": (TranskunObjectiveConfig, TranskunObjective),

@@ -7,7 +7,6 @@ velocities that were played, at the onsets that the altered score has, where the
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -16,15 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amtcli.datasets.labels import NoteLabels
 from amtcli.decoders.regression import VELOCITY_SCALE
-from amtcli.decoders.score_velocities import ScoreNotes
-from amtcli.errors import DataError
 from amtcli.networks.network import Network
 from amtcli.networks.velocity.score import ScoreRolls, score_rolls
 from amtcli.notes import N_KEYS
 from amtcli.training.objectives.losses import added_up, matched, mean_over
 from amtcli.training.objectives.objective import Loss, Objective, Targets, WindowLabels
+from amtcli.training.objectives.told_notes import generator_of, notes_of_labels
 from amtcli.training.rolls import FrameGrid, fill, nearest
 from amtcli.training.score_alteration import ScoreAlterationConfig, alter_score
 
@@ -68,13 +65,9 @@ class VelocityObjective(Objective):
         count: how hard they were struck is heard.
         """
         config = self._config
-        if window.labels.notes is None:
-            raise DataError(
-                "these targets are made of notes, and the data set knows none: leave it out"
-            )
         grid = FrameGrid.over(window.duration_s, config.sample_rate_hz, config.hop_samples)
-        notes = _on_keys(window.labels.notes)
-        notes = alter_score(notes, config.score, _generator(notes))
+        notes = notes_of_labels(window.labels)
+        notes = alter_score(notes, config.score, generator_of(notes))
         first = nearest(grid.frames(notes.onset_s))
         stop = np.maximum(nearest(grid.frames(notes.sounding_end_s)), first) + 1
         heard = np.where(first >= 0, notes.velocity, 0)
@@ -109,26 +102,3 @@ def cross_entropies_of(answer: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy of each cell, from probabilities; safe under autocast."""
     sure = answer.clamp(1 - _CERTAINTY, _CERTAINTY)
     return -(target * torch.log(sure) + (1 - target) * torch.log1p(-sure))
-
-
-def _on_keys(notes: NoteLabels) -> ScoreNotes:
-    """Take the labels of the notes on the keyboard."""
-    all_notes = ScoreNotes(
-        notes.onset_s,
-        notes.offset_s,
-        notes.sounding_end_s,
-        notes.pitch.astype(np.int64),
-        notes.velocity.astype(np.int64),
-    )
-    return all_notes.select(all_notes.on_keyboard)
-
-
-def _generator(notes: ScoreNotes) -> np.random.Generator:
-    """Return the source of what is random about a window's score.
-
-    It follows from the window's notes and their times: the same stretch of a recording at the
-    same speed is altered in the same way, any other in another.
-    """
-    microseconds = np.rint(notes.onset_s * 1e6).astype("<i8")
-    seeds = (zlib.crc32(microseconds.tobytes()), zlib.crc32(notes.pitch.astype("<i8").tobytes()))
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seeds)))

@@ -1,0 +1,129 @@
+"""Metre: beats and downbeats from notes alone, wherever these come from.
+
+It hears no sound. A recurrent network goes forwards and backwards over what is struck (see
+`strikes`), one step for all keys struck together, so a step of it is a step of the music, and an
+hour takes seconds. Beats that nothing is struck on are not found. Of our own design; that
+recurrent networks over notes find beats well is from Liu et al., "Performance MIDI-to-Score
+Conversion by Neural Beat Tracking" (ISMIR 2022).
+
+Shapes: B windows, N strikes, F features, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
+
+from amtcli.decoders.beats import BeatActivations
+from amtcli.networks.network import Network
+from amtcli.networks.strikes import N_FEATURES, Strikes
+from amtcli.notes import DYNAMICS
+
+_DROPOUT = 0.2
+_KERNEL = 5  # strikes
+
+
+@dataclass(frozen=True)
+class MetreConfig:
+    """Sizes: channels of every layer, and recurrent layers."""
+
+    width: int
+    n_layers: int
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.n_layers < 1:
+            raise ValueError("width and n_layers must be at least 1")
+
+
+class MetreLogits(NamedTuple):
+    """Logits (B, N) of a beat, and of a downbeat, on each strike."""
+
+    beat: Tensor
+    downbeat: Tensor
+
+
+class Metre(Network):
+    """Strikes of windows to logits; behind the last strike of a window they mean nothing."""
+
+    def __init__(self, config: MetreConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.norm = nn.LayerNorm(N_FEATURES)
+        self.input = nn.Linear(N_FEATURES, width)
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(width, width, _KERNEL, padding=_KERNEL // 2) for _ in range(2)
+        )
+        self.recurrent = nn.GRU(
+            width,
+            width,
+            config.n_layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=_DROPOUT if config.n_layers > 1 else 0.0,
+        )
+        self.output = nn.Linear(2 * width, len(MetreLogits._fields))
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Offer float32 alone: there is too little to compute."""
+        return ("float32",)
+
+    def prepare(self, precision: str) -> None:
+        """Nothing is to be done for float32."""
+
+    def forward(self, features: Tensor, n_strikes: Tensor) -> MetreLogits:
+        """Compute logits of features (B, N, F), of which the first ``n_strikes`` (B,) count."""
+        is_one = torch.arange(features.shape[1], device=features.device) < n_strikes[:, None]
+        inside = is_one[..., None].to(features.dtype)
+        x = F.gelu(self.input(self.norm(features))) * inside
+        for convolution in self.convolutions:
+            x = (x + F.gelu(convolution(x.transpose(1, 2))).transpose(1, 2)) * inside
+        x = F.dropout(x, _DROPOUT / 2, self.training)
+        # Backwards it must begin with a window's last strike, whatever it is batched with.
+        lengths = n_strikes.clamp(min=1).cpu()
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        told, _ = self.recurrent(packed)
+        heard, _ = pad_packed_sequence(told, batch_first=True, total_length=x.shape[1])
+        logits = self.output(F.dropout(heard, _DROPOUT, self.training))
+        return MetreLogits(*logits.unbind(dim=-1))
+
+    def activations(self, features: Tensor) -> list[BeatActivations]:
+        """Find nothing: what is to be heard are notes, by `activations_of`."""
+        n_frames = features.shape[1]
+        return [_on_frames(np.empty(0, np.int64), np.empty((2, 0)), n_frames) for _ in features]
+
+    def activations_of(
+        self, windows: Sequence[Strikes], n_frames: int, rate_hz: int
+    ) -> list[BeatActivations]:
+        """Compute probabilities on ``n_frames`` frames, ``rate_hz`` in a second, of each window."""
+        device = self.output.weight.device
+        features = [torch.from_numpy(window.features) for window in windows]
+        n_strikes = torch.tensor([len(window) for window in windows])
+        batch = pad_sequence(features, batch_first=True)
+        if not batch.shape[1]:
+            return [_on_frames(np.empty(0, np.int64), np.empty((2, 0)), n_frames) for _ in windows]
+        logits = self(batch.to(device), n_strikes.to(device))
+        heads = torch.stack(logits, dim=1).float().sigmoid().cpu().numpy()
+        return [
+            _on_frames(
+                np.rint(window.onset_s * rate_hz).astype(np.int64), head[:, : len(window)], n_frames
+            )
+            for window, head in zip(windows, heads, strict=True)
+        ]
+
+
+def _on_frames(frames: np.ndarray, heads: np.ndarray, n_frames: int) -> BeatActivations:
+    """Lay probabilities (2, n) on their frames; where two meet, the greater counts."""
+    rolls = np.zeros((2, n_frames), np.float32)
+    own = (frames >= 0) & (frames < n_frames)
+    for roll, head in zip(rolls, heads, strict=True):
+        np.maximum.at(roll, frames[own], head[own])
+    nothing = np.zeros((n_frames, 1 + len(DYNAMICS)), np.float32)
+    return BeatActivations(rolls[0], rolls[1], nothing[:, 0], nothing[:, 1:])
