@@ -1,5 +1,7 @@
 """Every network from its recipe's settings, as a model folder, through the command it is for."""
 
+import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,11 @@ RECIPES = [
     for path in sorted(RECIPES_FOLDER.glob("*.toml"))
     if read_toml(path)["decoder"]["kind"] not in ELSEWHERE
 ]
+BEAT_RECIPES = [
+    path
+    for path in sorted(RECIPES_FOLDER.glob("*.toml"))
+    if read_toml(path)["decoder"]["kind"] == "beats"
+]
 VELOCITY_RECIPES = sorted(RECIPES_FOLDER.glob("velocity-*.toml"))
 
 
@@ -60,6 +67,30 @@ def test_two_seconds_become_midi(recipe, tmp_path, monkeypatch):
     assert max(event.onset_s for event in (*played.notes, *played.pedals)) <= 2.0
     assert len(played.notes) > 50 or played.pedals
     assert all(21 <= note.pitch <= 108 and note.offset_s > note.onset_s for note in played.notes)
+
+
+@pytest.mark.parametrize("recipe", BEAT_RECIPES, ids=lambda path: path.stem)
+def test_beats_join_a_transcription_and_move_no_note(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_random_model(Path("beats"), recipe)
+    write_random_model(Path("notes"), RECIPES_FOLDER / "onsets-velocities.toml")
+    soundfile.write("tones.wav", audio(160_000), 16000)
+    words = "tones.wav --model ./notes --offline --device cpu --format mid,json -o"
+    for out, more in (("plain", ()), ("metred", ("--beats", "./beats"))):
+        result = CliRunner().invoke(app, ["transcribe", *words.split(), f"{out}/", *more])
+        assert result.exit_code == 0, result.stderr
+    plain, metred = (
+        json.loads(Path(f"{out}/tones.json").read_text()) for out in ("plain", "metred")
+    )
+    assert metred["notes"] == plain["notes"]
+    assert not plain["beats"]
+    beats = metred["beats"]
+    assert 3 < len(beats) < 200
+    assert all(a["onset_s"] < b["onset_s"] for a, b in itertools.pairwise(beats))
+    assert metred["model"]["name"].endswith(" + random")
+    notes, moved = (read_performance(Path(f"{out}/tones.mid")).notes for out in ("plain", "metred"))
+    assert len(notes) == len(moved)
+    assert all(abs(a.onset_s - b.onset_s) < 0.0011 for a, b in zip(notes, moved, strict=True))
 
 
 @pytest.mark.parametrize("recipe", VELOCITY_RECIPES, ids=lambda path: path.stem)

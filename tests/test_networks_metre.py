@@ -23,9 +23,9 @@ def strikes(n, seed=0):
 @torch.inference_mode()
 def test_a_window_says_the_same_in_any_batch(network):
     windows = [strikes(n, n) for n in (40, 7, 0, 90)]
-    together = network.activations_of(windows, 1000, 100)
+    together = network.activations_of(windows, 1000, 0.01)
     for window, found in zip(windows, together, strict=True):
-        (alone,) = network.activations_of([window], 1000, 100)
+        (alone,) = network.activations_of([window], 1000, 0.01)
         np.testing.assert_allclose(found.rows(), alone.rows(), atol=1e-6)
     assert not together[2].rows().any()
 
@@ -45,7 +45,7 @@ def test_answers_depend_on_what_comes_long_before_and_after(network):
 @torch.inference_mode()
 def test_probabilities_lie_on_the_frames_of_their_strikes(network):
     window = strikes(30)
-    (found,) = network.activations_of([window], 800, 100)
+    (found,) = network.activations_of([window], 800, 0.01)
     logits = network(torch.from_numpy(window.features)[None], torch.tensor([30]))
     expected = np.zeros((2, 800))
     for onset_s, *pair in zip(window.onset_s, *(head[0].sigmoid() for head in logits), strict=True):

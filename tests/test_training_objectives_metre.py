@@ -18,7 +18,7 @@ from amtcli.training.objectives.objective import WindowLabels
 from amtcli.training.score_alteration import ScoreAlterationConfig
 
 AS_IT_IS = ScoreAlterationConfig(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-CONFIG = MetreObjectiveConfig(100, 1, 0.07, 40, 0.0, 0, 0.0, AS_IT_IS)
+CONFIG = MetreObjectiveConfig(1000, 10, 0.07, 40, 0.0, 0, 0.0, AS_IT_IS)
 
 
 def waltz(n_bars=4, seed=0):
@@ -118,8 +118,8 @@ def test_a_network_learns_waltzes_and_the_decoder_finds_their_beats():
     assert totals[-1] < 0.1 * totals[0]
     performance, times_s = waltz(seed=99)
     with torch.inference_mode():
-        (heard,) = network.eval().activations_of([strikes_of(score_notes(performance))], 1000, 100)
-    beats = decode_beats(heard, BeatsConfig(100, 1, 0.5, 0.5, 1.0, 7))
+        (heard,) = network.eval().activations_of([strikes_of(score_notes(performance))], 1001, 0.01)
+    beats = decode_beats(heard, BeatsConfig(1000, 10, 0.5, 0.5, 1.0, 7))
     np.testing.assert_allclose([beat.onset_s for beat in beats], times_s, atol=0.006)
     assert [beat.is_downbeat for beat in beats] == (np.arange(12) % 3 == 0).tolist()
     assert {beat.dynamics for beat in beats} == {None}

@@ -13,18 +13,14 @@ from amtcli.front_ends.front_end import FrontEnd
 
 @dataclass(frozen=True)
 class ClockConfig:
-    """How many frames a second has; one of them is one sample."""
+    """A frame is the first of every ``hop_samples``."""
 
     sample_rate_hz: int
     hop_samples: int
 
-    def __post_init__(self) -> None:
-        if self.hop_samples != 1:
-            raise ValueError(f"hop_samples is {self.hop_samples}: frames of a clock are samples")
-
 
 class Clock(FrontEnd):
-    """Samples as they are, (batch, samples)."""
+    """The samples of the frames as they are, (batch, frames)."""
 
     mono = True
 
@@ -35,4 +31,4 @@ class Clock(FrontEnd):
 
     def forward(self, windows: Sequence[Tensor]) -> Tensor:
         """Stack windows, each (1, samples) and all equally long."""
-        return torch.cat(list(windows))
+        return torch.cat(list(windows))[:, :: self.config.hop_samples]

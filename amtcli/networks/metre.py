@@ -100,9 +100,9 @@ class Metre(Network):
         return [_on_frames(np.empty(0, np.int64), np.empty((2, 0)), n_frames) for _ in features]
 
     def activations_of(
-        self, windows: Sequence[Strikes], n_frames: int, rate_hz: int
+        self, windows: Sequence[Strikes], n_frames: int, frame_s: float
     ) -> list[BeatActivations]:
-        """Compute probabilities on ``n_frames`` frames, ``rate_hz`` in a second, of each window."""
+        """Compute probabilities on ``n_frames`` frames of each window, ``frame_s`` apart."""
         device = self.output.weight.device
         features = [torch.from_numpy(window.features) for window in windows]
         n_strikes = torch.tensor([len(window) for window in windows])
@@ -113,7 +113,7 @@ class Metre(Network):
         heads = torch.stack(logits, dim=1).float().sigmoid().cpu().numpy()
         return [
             _on_frames(
-                np.rint(window.onset_s * rate_hz).astype(np.int64), head[:, : len(window)], n_frames
+                np.rint(window.onset_s / frame_s).astype(np.int64), head[:, : len(window)], n_frames
             )
             for window, head in zip(windows, heads, strict=True)
         ]

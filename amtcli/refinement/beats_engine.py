@@ -39,13 +39,17 @@ class BeatsOfNotesEngine(Engine):
         network = self._network
         assert isinstance(network, Metre)  # what such a front-end is for
         self._metre = network
+        hop_samples: int = model.config.decoder["hop_samples"]
+        self._frame_s = hop_samples / self._rate_hz
+        self._n_frames = self.window.length_samples // hop_samples + 1
         self._notes = score_notes(Performance())
 
     def hear_beats(self, performance: Performance) -> tuple[Beat, ...]:
-        """Find the beats of a performance, those behind its last onset left out."""
+        """Find the beats of a performance, all on what is struck in it."""
         self._notes = score_notes(performance)
         last_s = max((note.onset_s for note in performance.notes), default=0.0)
-        time = np.ones(int(last_s * self._rate_hz) + 2, np.float32)
+        # As long that the last frame on which something is struck lies within it.
+        time = np.ones(round((last_s + self._frame_s) * self._rate_hz) + 1, np.float32)
         (result,) = self.transcribe([Recording("notes", time, self._rate_hz)])
         assert result.performance is not None  # nothing was read that could fail
         return result.performance.beats
@@ -58,9 +62,7 @@ class BeatsOfNotesEngine(Engine):
 
     def _activations(self, inputs: list[Any]) -> list[object]:
         with torch.inference_mode():
-            return list(
-                self._metre.activations_of(inputs, self.window.length_samples, self._rate_hz)
-            )
+            return list(self._metre.activations_of(inputs, self._n_frames, self._frame_s))
 
 
 def _struck_within(notes: ScoreNotes, start_s: float, duration_s: float) -> ScoreNotes:
