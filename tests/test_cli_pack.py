@@ -15,6 +15,7 @@ from data_sets import (
     make_mazurka,
     make_pairs,
     make_smd,
+    melody,
     sound,
     write_audio,
     write_midi,
@@ -86,6 +87,58 @@ def test_mazurkas_with_audio_elsewhere(tmp_path):
     assert sum(counts.values()) == len(list((tmp_path / "audio").rglob("*.wav"))) - 3 - 4
 
 
+def make_performances(folder):
+    """Three pieces as MIDI files, the first with beats."""
+    for number, piece in enumerate(("Bach", "Ravel", "Satie")):
+        write_midi(folder / piece / "take.mid", melody(number))
+    (folder / "Bach/take.beats").write_text("0.1 1\n0.6 2\n1.1 1\n")
+    return folder
+
+
+def test_performances_without_sound(tmp_path):
+    source, packed = make_performances(tmp_path / "midi"), tmp_path / "pack"
+    words = ["performances", source, "-o", packed, "-j", 1, "--validation-share", 0]
+    result = amt(*words)
+    assert result.exit_code == 0, result.output
+    assert "amt: 3 performances\n" in result.output
+    assert "3 recordings in" in result.output and "train 3 (0.0 h)" in result.output
+    first = open_pack(packed).recordings[0]
+    assert first.sample_rate_hz == 100
+    assert first.read_labels().beats.is_downbeat.tolist() == [True, False, True]
+    assert not first.read_audio(0, first.n_samples).any()
+    before = contents(packed)
+    assert "amt: 3 performances; 3 are there\n" in amt(*words).output
+    assert contents(packed) == before
+    result = amt("verify", packed, "-j", 1)
+    assert (result.exit_code, "3 of 3 recordings" in result.output) == (0, True)
+
+
+def test_performances_are_divided_as_those_to_render(tmp_path):
+    source = make_performances(tmp_path / "midi")
+    (tmp_path / "list").write_text("Satie\n")
+    (tmp_path / "maestro.csv").write_text("midi_filename,split\n2004/other.midi,test\n")
+    (source / "Ravel/other.mid").write_bytes((source / "Ravel/take.mid").read_bytes())
+    options = ["--exclude-compositions", tmp_path / "list", "--split-from"]
+    words = ["performances", source, "-j", 1, *options, tmp_path / "maestro.csv"]
+    result = amt(*words, "-o", tmp_path / "pack")
+    assert "1 files of excluded compositions are left out" in result.output
+    assert splits(tmp_path / "pack") == {"train": 1, "validation": 0, "test": 2}
+    amt(*words, "--validation-share", 1, "-o", tmp_path / "held")
+    assert splits(tmp_path / "held") == {"train": 0, "validation": 1, "test": 2}
+
+
+def test_a_broken_performance_is_left_out_and_the_exit_code_is_1(tmp_path):
+    source = make_performances(tmp_path / "midi")
+    (source / "Ravel/take.mid").write_bytes(b"MThd")
+    result = amt("performances", source, "-o", tmp_path / "pack", "-j", 1, "-q")
+    assert result.exit_code == 1
+    assert "amt: Ravel/take is left out: " in result.output and "is cut off" in result.output
+    assert [each.name for each in open_pack(tmp_path / "pack").recordings] == [
+        "Bach/take",
+        "Satie/take",
+    ]
+
+
 def test_bad_pairs_give_their_reason_and_exit_code_1(tmp_path):
     make_pairs(tmp_path / "pairs")
     (tmp_path / "pairs/take1.wav").write_bytes(b"nonsense")
@@ -152,11 +205,19 @@ def test_a_full_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch
         (["maestro", "{0}/pairs", "-o", "{0}/pack"], 4, "holds no maestro-v"),
         (["pairs", "{0}/pairs", "-o", "{0}/pairs/take0.wav/pack"], 1, "cannot be written"),
         (["pairs", "{0}/pairs", "-o", "{0}/x/../pairs"], 2, "is the folder of the source"),
+        (
+            ["performances", "{0}/pairs", "-o", "{0}/pack", "--split-from", "{0}/pairs/take0.wav"],
+            1,
+            "is not MAESTRO's table",
+        ),
+        (["performances", "{0}/pairs", "-o", "{0}/x/../pairs"], 2, "is the folder of the source"),
+        (["performances", "{0}/empty", "-o", "{0}/pack"], 4, "no MIDI files or tables of notes in"),
         (["verify", "{0}/pairs"], 1, "is no pack"),
     ],
 )
 def test_mistakes_are_one_line_and_nothing_is_done(tmp_path, words, code, message):
     make_pairs(tmp_path / "pairs", n=1)
+    (tmp_path / "empty").mkdir()
     result = amt(*(word.format(tmp_path) for word in words))
     assert result.exit_code == code
     assert message in result.output

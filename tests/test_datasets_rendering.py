@@ -408,7 +408,10 @@ class TestRender:
         (tmp_path / "labels/b.tsv").write_text(table)
         write_midi(tmp_path / "labels/b.mid", melody(3))  # says more than the table beside it
         found = find_midi([tmp_path / "labels"])
-        assert [recording.audio.name for recording in found.recordings] == ["a.tsv", "b.mid"]
+        assert [recording.label_files[0].name for recording in found.recordings] == [
+            "a.tsv",
+            "b.mid",
+        ]
         render(found, [instrument], tmp_path / "pack", RenderOptions())
         of_table, of_midi = (r.read_labels() for r in open_pack(tmp_path / "pack").recordings)
         assert of_table.pedals is None and of_midi.pedals is not None

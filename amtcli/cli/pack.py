@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,7 @@ app = typer.Typer(
 )
 
 _CHECKS, _SPLITS = "Checks", "Splits"
-_NO_LAG_S = 0.1  # without notes no lag is measured
+_NO_LAG_S = 0.1  # without notes or sound no lag is measured
 
 
 class Split(str, Enum):
@@ -267,6 +268,35 @@ def pairs(
 
 
 app.command()(render.render)
+
+
+@app.command()
+def performances(
+    midi: render.MidiFiles,
+    out: _Out,
+    exclude_compositions: render.ExcludeCompositions = None,
+    split_from: render.SplitFrom = None,
+    validation_share: render.HeldOutShare = None,
+    jobs: _Jobs = None,
+    quiet: OnlyErrors = False,
+) -> None:
+    """Pack MIDI files without sound, for networks that are told notes and hear nothing.
+
+    Notes, pedals and the beats of a file beside them ((n)ASAP's annotations,
+    or .beats) are packed with the times that they have there.
+
+    A folder below one that is given is taken for one composition, and is
+    never divided among splits, unless it is one of MAESTRO's, which are
+    years. A file beside it stands for itself.
+
+    The same command goes on where it was interrupted. Exit code 1: some
+    files are left out, each with the reason; the others are packed.
+    """
+    from amtcli.datasets.performances import CLOCK_HZ, KIND
+
+    found = render.find(midi, out, exclude_compositions, split_from, validation_share)
+    choice = PackChoice(out, CLOCK_HZ, jobs, (), _NO_LAG_S, False, quiet)
+    _leave(packing.carry_out(replace(found, kind=KIND), choice))
 
 
 @app.command()

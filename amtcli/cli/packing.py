@@ -63,7 +63,7 @@ def carry_out(data_set: DataSet, choice: PackChoice) -> int:
     before = listed(choice.out)
     needed = estimate(data_set, choice.out, options)
     n_free = check_space(choice.out, needed.n_bytes)
-    _say(choice, _announcement(len(data_set.recordings), needed, n_free))
+    _say(choice, _announcement(data_set, needed, n_free))
     total_s = sum(needed.durations_s.values())
     bar = WorkBar("packing", len(data_set.recordings), total_s, quiet=choice.quiet)
     with bar:
@@ -153,8 +153,11 @@ def front_end_table(name: str) -> Mapping[str, Any]:
     return table
 
 
-def _announcement(n_recordings: int, needed: Estimate, n_free_bytes: int) -> str:
+def _announcement(data_set: DataSet, needed: Estimate, n_free_bytes: int) -> str:
+    n_recordings = len(data_set.recordings)
     n_there = n_recordings - len(needed.durations_s)
+    if all(recording.audio is None for recording in data_set.recordings):
+        return f"{n_recordings} performances" + (f"; {n_there} are there" if n_there else "")
     there = f"{n_there} are there, " if n_there else ""
     return (
         f"{n_recordings} recordings; {there}{in_words(sum(needed.durations_s.values()))} of audio "

@@ -33,16 +33,49 @@ if TYPE_CHECKING:
 _SOUND, _SPLITS = "Sound", "Splits"
 _USUAL_SHARE = 0.05
 
+MidiFiles = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="MIDI...",
+        help="MIDI files, tables of notes (.tsv), and folders of them.",
+        exists=True,
+    ),
+]
+ExcludeCompositions = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Leave these folders of MIDI files out, one per line; * stands for anything.",
+        show_default=False,
+        rich_help_panel=_SPLITS,
+    ),
+]
+SplitFrom = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CSV",
+        help="MAESTRO's list: what it holds, too, keeps its split, with all of its folder.",
+        show_default=False,
+        rich_help_panel=_SPLITS,
+    ),
+]
+HeldOutShare = Annotated[
+    float | None,
+    typer.Option(
+        "--validation-share",
+        min=0.0,
+        max=1.0,
+        metavar="SHARE",
+        help="Of those that train, hold out about this share of the folders, chosen by name. "
+        f"Without it: {_USUAL_SHARE:g}, with --split-from none.",
+        show_default=False,
+        rich_help_panel=_SPLITS,
+    ),
+]
+
 
 def render(
-    midi: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="MIDI...",
-            help="MIDI files, tables of notes (.tsv), and folders of them.",
-            exists=True,
-        ),
-    ],
+    midi: MidiFiles,
     soundfont: Annotated[
         list[Path],
         typer.Option(
@@ -101,36 +134,9 @@ def render(
             show_default=False,
         ),
     ] = None,
-    exclude_compositions: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Leave these folders of MIDI files out, one per line; * stands for anything.",
-            show_default=False,
-            rich_help_panel=_SPLITS,
-        ),
-    ] = None,
-    split_from: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="CSV",
-            help="MAESTRO's list: what it holds, too, keeps its split, with all of its folder.",
-            show_default=False,
-            rich_help_panel=_SPLITS,
-        ),
-    ] = None,
-    validation_share: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            metavar="SHARE",
-            help="Of those that train, hold out about this share of the folders, chosen by name. "
-            f"Without it: {_USUAL_SHARE:g}, with --split-from none.",
-            show_default=False,
-            rich_help_panel=_SPLITS,
-        ),
-    ] = None,
+    exclude_compositions: ExcludeCompositions = None,
+    split_from: SplitFrom = None,
+    validation_share: HeldOutShare = None,
     sample_rate: Annotated[
         int, typer.Option(min=8000, max=44_100, metavar="HZ", help="Sample rate of the pack.")
     ] = 16_000,
@@ -168,8 +174,6 @@ def render(
     from amtcli.datasets.rendering import RenderOptions, check
     from amtcli.training.augmentation.surroundings import place_somewhere
 
-    for folder in filter(is_folder, midi):
-        check_source(folder, out)
     options = RenderOptions(
         sample_rate_hz=sample_rate,
         seed=seed,
@@ -179,9 +183,7 @@ def render(
         alter=None if dry else place_somewhere,
         n_jobs=jobs or n_cores(),
     )
-    if validation_share is None:
-        validation_share = _USUAL_SHARE if split_from is None else 0.0
-    data_set = _find(midi, exclude_compositions, split_from, validation_share)
+    data_set = find(midi, out, exclude_compositions, split_from, validation_share)
     check(data_set, out, options)
     instruments = _open(soundfont, program or [])
     front_ends = {name: front_end_table(name) for name in features or ()}
@@ -193,13 +195,22 @@ def render(
         raise typer.Exit(1)
 
 
-def _find(
-    midi: list[Path], exclude: Path | None, split_from: Path | None, validation_share: float
+def find(
+    midi: list[Path],
+    out: Path,
+    exclude: Path | None,
+    split_from: Path | None,
+    validation_share: float | None,
 ) -> DataSet:
+    """Find the MIDI files for a pack in ``out``, and divide them among splits."""
     from amtcli.datasets.maps import read_compositions
     from amtcli.datasets.rendering_sources import find_midi, read_maestro_splits
     from amtcli.datasets.splits import hold_out
 
+    for folder in filter(is_folder, midi):
+        check_source(folder, out)
+    if validation_share is None:
+        validation_share = _USUAL_SHARE if split_from is None else 0.0
     found = find_midi(
         midi,
         sorted(read_compositions(exclude)) if exclude else (),

@@ -31,6 +31,7 @@ from amtcli.datasets.pack import (
     withdraw_manifest,
     write_manifest,
 )
+from amtcli.datasets.performances import silence
 from amtcli.datasets.recording_file import (
     import_h5py,
     read_contents,
@@ -183,6 +184,8 @@ def check_space(folder: Path, n_bytes: int) -> int:
 def _expected_s(recording: SourceRecording) -> float:
     if recording.duration_s is not None:
         return recording.duration_s
+    if recording.audio is None:
+        return 0.0  # nothing but all of its notes would tell
     try:
         with open_audio(recording.audio, 16_000, mono=True) as stream:
             return stream.expected_duration_s or 0.0
@@ -214,10 +217,13 @@ def pack_recording(
 def _read(
     recording: SourceRecording, source_folder: Path, options: PackOptions
 ) -> tuple[NDArray[np.int16], Labels, _Facts]:
-    """Read a recording and its labels and hold them against each other."""
+    """Read a recording and its labels and hold them, where there is sound, against each other."""
     if recording.problem is not None:
         raise DataError(recording.problem)
     labels = recording.read_labels()
+    if recording.audio is None:
+        facts = _Facts(_sources(recording, source_folder), None, None, ())
+        return silence(labels, options.sample_rate_hz), labels, facts
     with open_audio(recording.audio, options.sample_rate_hz, mono=True) as stream:
         audio, n_clipped = to_int16(stream)
     notices = stream.warnings
@@ -230,7 +236,7 @@ def _read(
         suspicion = judge_lag(lag, options.longest_lag_s)
     if suspicion is not None and not options.keep_suspect:
         raise DataError(suspicion)
-    sources = tuple(_source(path, source_folder) for path in _files(recording))
+    sources = _sources(recording, source_folder)
     return audio, labels, _Facts(sources, lag.lag_s if lag else None, suspicion, notices)
 
 
@@ -292,7 +298,12 @@ def _entry(
 
 
 def _files(recording: SourceRecording) -> tuple[Path, ...]:
-    return (recording.audio, *recording.label_files)
+    audio = () if recording.audio is None else (recording.audio,)
+    return (*audio, *recording.label_files)
+
+
+def _sources(recording: SourceRecording, folder: Path) -> tuple[Source, ...]:
+    return tuple(_source(path, folder) for path in _files(recording))
 
 
 def _source(path: Path, folder: Path) -> Source:

@@ -96,6 +96,11 @@ class Take:
         """The recording's name in the pack."""
         return self.source.name if self.copy == 0 else f"{self.source.name}_take{self.copy + 1}"
 
+    @property
+    def notes_file(self) -> Path:
+        """The MIDI file or label table."""
+        return self.source.label_files[0]
+
 
 def render(
     data_set: DataSet,
@@ -182,7 +187,7 @@ def render_take(
             return Packed(take.name, entry, None)
         performance = _performance(take, options)
         audio, labels = _play(performance, instrument, _rng(take, options, "sound"), options)
-        if is_table(take.source.audio):
+        if is_table(take.notes_file):
             labels = replace(labels, pedals=None)
     except (AmtError, OSError) as error:
         return Packed(take.name, None, " ".join(str(error).split()))
@@ -290,7 +295,7 @@ def _entry(
         n_samples / recipe["sample_rate_hz"],
         sha256,
         (
-            Source(take.source.name + take.source.audio.suffix, n_bytes, midi_sha256),
+            Source(take.source.name + take.notes_file.suffix, n_bytes, midi_sha256),
             *(Source(*described) for described in recipe.get("beats", ())),
             Source(instrument.file.name, n_instrument_bytes, instrument.sha256),
         ),
@@ -298,7 +303,7 @@ def _entry(
 
 
 def _performance(take: Take, options: RenderOptions) -> Performance:
-    performance = read_notes(take.source.audio)
+    performance = read_notes(take.notes_file)
     if options.varied:
         performance = vary(performance, _rng(take, options, "variation"))
     return _excerpt(performance, take, options)

@@ -1,4 +1,4 @@
-"""MIDI files and label tables to render: their names, groups and splits, and which are left out.
+"""MIDI files and label tables: their names, groups and splits, and which are left out.
 
 Performances that MAESTRO holds, too, take MAESTRO's split, so that nothing which is rendered for
 training is tested on elsewhere. They are known by their file's name, or, within (n)ASAP, by its
@@ -36,7 +36,7 @@ def find_midi(
     excluded: Collection[str] = (),
     maestro_splits: Mapping[str, Split] | None = None,
 ) -> DataSet:
-    """Find the MIDI files that ``paths`` (files and folders) name; ``audio`` is the MIDI file.
+    """Find the MIDI files that ``paths`` (files and folders) name; they have no audio.
 
     In a folder, label tables (``.tsv``) are taken, too, where there is no MIDI file of that name.
     (n)ASAP's scores (``midi_score.mid``) and alignments, tables of other columns, are left out.
@@ -67,12 +67,12 @@ def find_midi(
     kept = [name for name in sorted(named) if name not in left_out]
     if not kept:
         there = ", ".join(map(str, paths))
-        raise NoInputError(f"no MIDI files or tables of notes to render in {there}")
+        raise NoInputError(f"no MIDI files or tables of notes in {there}")
     splits = _splits({name: named[name] for name in kept}, groups, maestro_splits or {})
     recordings = tuple(
         _recording(name, groups[name], splits[groups[name]], named[name]) for name in kept
     )
-    return DataSet(KIND, paths[0], recordings, notices)
+    return DataSet(KIND, _folder_of(paths), recordings, notices)
 
 
 def read_maestro_splits(path: Path) -> dict[str, Split]:
@@ -99,7 +99,7 @@ def _recording(name: str, group: str, split: Split, path: Path) -> SourceRecordi
         split=split,
         group=group,
         instrument="",
-        audio=path,
+        audio=None,
         label_files=note_label_files(path),
         read_labels=partial(read_note_labels, path),
     )
@@ -107,7 +107,7 @@ def _recording(name: str, group: str, split: Split, path: Path) -> SourceRecordi
 
 def _named_files(paths: Sequence[Path]) -> dict[str, Path]:
     single = [path for path in paths if not path.is_dir()]
-    common = Path(os.path.commonpath([path.absolute().parent for path in single] or [Path()]))
+    common = _folder_of(single)
     found = [(path.absolute(), common) for path in single]
     for folder in (path.absolute() for path in paths if path.is_dir()):
         files = files_below(folder, NOTE_SUFFIXES)
@@ -122,6 +122,13 @@ def _named_files(paths: Sequence[Path]) -> dict[str, Path]:
         if named.setdefault(name, path) != path:
             raise UsageError(f"{named[name]} and {path} would both be called {name}; rename one")
     return named
+
+
+def _folder_of(paths: Sequence[Path]) -> Path:
+    """Return the folder that all of ``paths`` have in common."""
+    absolute = (path.absolute() for path in paths)
+    folders = [path if path.is_dir() else path.parent for path in absolute]
+    return Path(os.path.commonpath(folders or [Path()]))
 
 
 def _group(name: str) -> str:

@@ -16,17 +16,17 @@ from amtcli.files import all_files_below
 class SourceRecording:
     """A recording of a data set, where it lies.
 
-    ``read_labels`` reads ``label_files``, and can be sent to another process. ``duration_s`` is
-    what the data set says of its length, None where it says nothing. ``group`` and
-    ``instrument`` are those of `ManifestEntry`. A recording whose file is missing has
-    ``problem``, the reason why it cannot be packed.
+    ``audio`` is None where there are only notes. ``read_labels`` reads ``label_files``, and can
+    be sent to another process. ``duration_s`` is what the data set says of its length, None where
+    it says nothing. ``group`` and ``instrument`` are those of `ManifestEntry`. A recording whose
+    file is missing has ``problem``, the reason why it cannot be packed.
     """
 
     name: str
     split: Split
     group: str
     instrument: str
-    audio: Path
+    audio: Path | None
     label_files: tuple[Path, ...]
     read_labels: Callable[[], Labels]
     duration_s: float | None = None
