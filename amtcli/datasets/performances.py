@@ -15,7 +15,7 @@ from amtcli.errors import DataError
 KIND = "performances"
 """What a pack of performances without sound says it was made of."""
 
-CLOCK_HZ = 100
+CLOCK_HZ = 1000
 """Samples of silence per second."""
 
 _TAIL_S = 1.0
