@@ -18,6 +18,7 @@ from amtcli.model_config import CONFIG_FILE
 from amtcli.model_folder import load_model
 from amtcli.notes import Performance
 from amtcli.reading import Recording
+from amtcli.refinement.reading import check_transcriber
 
 
 def transcribe(
@@ -61,4 +62,6 @@ def transcribe(
 
 @lru_cache(maxsize=1)
 def _engine(folder: Path, written_ns: int, options: EngineOptions) -> Engine:
-    return Engine(load_model(folder), options)
+    model = load_model(folder)
+    check_transcriber(model.config)
+    return Engine(model, options)

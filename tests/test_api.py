@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from filled import audio
+from metre_model import write_metre
 from swift_model import write_swift
 from toy import RATE_HZ, toy_model
 
@@ -81,6 +82,11 @@ def test_an_unknown_model_is_named(monkeypatch):
     monkeypatch.setenv("AMT_OFFLINE", "1")
     with pytest.raises(ModelError, match="transkun-v3"):
         amtcli.transcribe(np.zeros(10), source_rate_hz=RATE_HZ, model="transkun-v3")
+
+
+def test_a_model_that_hears_no_sound_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="use it with --beats"):
+        amtcli.transcribe(audio(8000), source_rate_hz=16000, model=str(write_metre(tmp_path / "m")))
 
 
 def test_importing_the_package_is_cheap():

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import typer
 from evaluation_data import melody, notes, with_faults, write_midi, write_table
+from metre_model import write_metre
 from typer.testing import CliRunner
 
 from amtcli.cli import scoring
 from amtcli.cli.evaluate import evaluate
 from amtcli.engine import Timings, Transcription
-from amtcli.errors import AmtError, AudioError, NoInputError, UsageError
+from amtcli.errors import AmtError, AudioError, ModelError, NoInputError, UsageError
 from amtcli.notes import Performance
 from amtcli.refinement.reading import VelocityReading
 
@@ -451,3 +452,44 @@ def test_velocities_that_are_read_off_audio_are_scored_against_the_references(fo
     audio = with_audio(folders[0].parent / "audio", "p0.flac")
     scored(folders[0], audio, "--velocity", "--missing", "ignore")
     assert asked == ["velocity-swift"] * 2
+
+
+@pytest.fixture
+def metred(tmp_path):
+    """A reference of twelve seconds with beats beside it, its estimate, and a model of beats."""
+    times_s = [0.5 * k for k in range(1, 24)]
+    played = notes(*((t, t + 0.3, 60 + k % 7, 64) for k, t in enumerate(times_s)))
+    for folder in ("ref", "est"):
+        write_midi(tmp_path / folder / "waltz.mid", played)
+    lines = [f"{t}\t{k % 3 + 1}\n" for k, t in enumerate(times_s)]
+    (tmp_path / "ref" / "waltz.beats").write_text("".join(lines))
+    return tmp_path / "ref", tmp_path / "est", write_metre(tmp_path / "metre")
+
+
+def test_beats_are_found_in_the_notes_of_estimates_and_scored(metred):
+    ref, est, metre = metred
+    without, _ = scored(ref, est)
+    document, _ = scored(ref, est, "--beats", metre, "--device", "cpu")
+    assert without["aggregate"]["beat_f1"]["mean"] == 0
+    assert document["settings"]["model"] == "random 0"
+    assert 0.2 < document["aggregate"]["beat_recall"]["mean"] <= 1
+    assert (
+        document["aggregate"]["beat_precision"]["mean"] == 1
+    )  # something is struck on beats alone
+    assert document["aggregate"]["onset_f1"]["mean"] == 1
+
+
+def test_an_estimate_without_notes_to_find_beats_in_scores_zero(metred):
+    ref, est, metre = metred
+    (est / "waltz.mid").write_bytes(b"no MIDI")
+    document, _ = scored(ref, est, "--beats", metre, "--device", "cpu", exit_code=1)
+    assert "waltz.mid" in document["per_file"][0]["problem"]
+    assert document["aggregate"]["beat_f1"]["mean"] == 0
+
+
+def test_a_given_score_needs_no_beats_and_files_of_notes_are_not_heard(metred):
+    ref, est, _ = metred
+    with pytest.raises(UsageError, match="--velocity and --beats contradict"):
+        run(ref, est, "--velocity", "--beats", "metre")
+    with pytest.raises(ModelError, match="hears no beats"):
+        run(ref, est, "--beats", "swift")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.random_models import read_settings
+from metre_model import write_metre
 
 from amtcli.decoders.beats import BeatsConfig, decode_beats
 from amtcli.decoders.score_velocities import score_notes
@@ -19,15 +20,7 @@ from amtcli.training.recipe import find_recipe
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "metre"
-    config = read_settings(find_recipe("metre"), {"width": 8})
-    torch.manual_seed(3)
-    network = outline_model(config, folder).network.to_empty(device="cpu")
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, 0, 0.5)
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    write_model(folder, config, tensors)
-    return load_model(folder)
+    return load_model(write_metre(tmp_path_factory.mktemp("models") / "metre"))
 
 
 def played(duration_s, seed=0):

@@ -10,6 +10,7 @@ import pytest
 import torch
 import toy_training as toy
 
+from amtcli.datasets.performances import CLOCK_HZ
 from amtcli.errors import TrainingError, UsageError
 from amtcli.training.batches import WindowMaker
 from amtcli.training.checks import check_recordings
@@ -17,6 +18,7 @@ from amtcli.training.companions import Companions, Listener, Validation
 from amtcli.training.components import build_components
 from amtcli.training.log import read_log
 from amtcli.training.loop import TrainOptions, train
+from amtcli.training.recipe import find_recipe, read_recipe
 from amtcli.training.run_folder import NOT_FINITE_FILE, STATE_FILE
 
 
@@ -448,6 +450,17 @@ def test_nothing_to_learn_from_is_said(tmp_path, recordings):
     other = [dataclasses.replace(recordings[0], sample_rate_hz=44100)]
     with pytest.raises(TrainingError, match=r"packed at 44100 Hz.*--sample-rate 1000"):
         run(tmp_path, other)
+
+
+def test_packs_with_and_without_sound_are_told_apart(tmp_path, recordings):
+    heard = read_recipe(find_recipe("two-core"))
+    silent = [dataclasses.replace(recordings[0], sample_rate_hz=CLOCK_HZ)]
+    with pytest.raises(TrainingError, match="there is none in a pack of performances"):
+        check_recordings(heard, silent)
+    told = read_recipe(find_recipe("metre"))
+    sounding = [dataclasses.replace(recordings[0], sample_rate_hz=16000)]
+    with pytest.raises(TrainingError, match="amt pack performances"):
+        check_recordings(told, sounding)
 
 
 def test_windows_longer_than_every_recording_are_refused(tmp_path, recordings):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from amtcli.engine import Engine, EngineOptions
     from amtcli.model_config import ModelConfig
     from amtcli.model_folder import Model
+    from amtcli.refinement.beats_engine import BeatsOfNotesEngine
     from amtcli.refinement.engine import VelocityEngine
     from amtcli.refinement.refining_engine import Refinement, RefiningEngine
 
@@ -108,6 +109,19 @@ def open_reader(choice: EngineChoice, screen: Screen) -> tuple[VelocityEngine, P
 
     model, options = _load(choice, check_velocity_model, screen)
     return VelocityEngine(model, options, _notifier(screen)), _producer(model)
+
+
+def open_note_beats(choice: EngineChoice, screen: Screen) -> tuple[BeatsOfNotesEngine, Producer]:
+    """Find and load the model of beats, which must find them in notes.
+
+    Raises ModelError where there is no such model, or where it is a model of another kind.
+    """
+    from amtcli.refinement.beats_engine import BeatsOfNotesEngine
+    from amtcli.refinement.reading import check_note_beats_model
+
+    named = replace(choice, model=choice.beats)
+    model, options = _load(named, check_note_beats_model, screen)
+    return BeatsOfNotesEngine(model, options, _notifier(screen)), _producer(model)
 
 
 def _load(

@@ -17,6 +17,7 @@ from amtcli.cli.options import (
     REPORT,
     Arithmetic,
     BatchSize,
+    Beats,
     Device,
     Fast,
     Offline,
@@ -28,6 +29,7 @@ from amtcli.cli.options import (
 from amtcli.cli.progress import NORMAL, QUIET, Screen
 from amtcli.cli.scoring import (
     Outputs,
+    add_beats_to_files,
     check_outputs,
     compare_files,
     find_pairs,
@@ -287,6 +289,7 @@ def evaluate(
             rich_help_panel=ENGINE,
         ),
     ] = None,
+    beats: Beats = "",
     offline: Offline = False,
     device: Device = "auto",
     batch_size: BatchSize = "auto",
@@ -350,8 +353,16 @@ def evaluate(
     check_outputs(outputs)
     listens_by_itself = velocity and estimate is None
     named = model or (VELOCITY_MODEL if listens_by_itself else "")
+    if beats and velocity:
+        raise UsageError("--velocity and --beats contradict each other: the score is given")
     choice = EngineChoice(
-        named, check_device(device), parse_batch_size(batch_size), precision.value, fast, offline
+        named,
+        check_device(device),
+        parse_batch_size(batch_size),
+        precision.value,
+        fast,
+        offline,
+        beats=beats,
     )
     pairing, to_transcribe = find_pairs(reference, estimate, choice)
     refuse_overwriting(outputs, pairing.paths)
@@ -363,7 +374,10 @@ def evaluate(
     pairs = [pair for pair in pairing.pairs if pair not in ignored]
     n_recordings = len(pairs) if to_transcribe else 0
     with Screen(QUIET if quiet else NORMAL, n_recordings) as screen:
-        tasks, engine_settings = make_tasks(pairs, to_transcribe, conventions, screen)
+        if beats and not to_transcribe:
+            tasks, engine_settings = add_beats_to_files(pairs, choice, screen)
+        else:
+            tasks, engine_settings = make_tasks(pairs, to_transcribe, conventions, screen)
         results = score(tasks, conventions, outputs, jobs, screen)
         say_notices(results, tasks, pairing, conventions, screen)
     settings = {"dataset": dataset, "missing": missing.value, **engine_settings}

@@ -45,6 +45,17 @@ Arithmetic = Annotated[
         rich_help_panel=ENGINE,
     ),
 ]
+Beats = Annotated[
+    str,
+    typer.Option(
+        "--beats",
+        metavar="NAME",
+        help="Find beats and downbeats, too, with this model: metre ships. They set the tempo and "
+        "the bars of MIDI files, and no note moves.",
+        show_default=False,
+        rich_help_panel=ENGINE,
+    ),
+]
 Fast = Annotated[
     bool,
     typer.Option(

@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amtcli.cli.engines import EngineChoice, Producer, open_engine, open_reader
+from amtcli.cli.engines import (
+    EngineChoice,
+    Producer,
+    open_engine,
+    open_note_beats,
+    open_reader,
+)
 from amtcli.cli.progress import Screen
 from amtcli.cli.result_files import check_files, check_folder
 from amtcli.cli.streams import check_stdout, is_terminal, write_stdout
@@ -157,6 +163,29 @@ def make_tasks(
         )
     engine, producer = open_engine(choice, screen)
     return _transcribe(pairs, engine, screen), _settings(engine, producer, choice)
+
+
+def add_beats_to_files(
+    pairs: Sequence[Pair], choice: EngineChoice, screen: Screen
+) -> tuple[list[Task], dict[str, Any]]:
+    """Turn pairs of files of notes into tasks, beats being found in the estimates' notes."""
+    from amtcli.evaluation.references import read_note_file
+    from amtcli.evaluation.run import Task
+
+    engine, producer = open_note_beats(choice, screen)
+    tasks = []
+    for pair in pairs:
+        if pair.estimate is None:
+            tasks.append(Task(pair.name, pair.reference, None))
+            continue
+        estimate, problem = None, None
+        try:
+            performance = read_note_file(pair.estimate).performance
+            estimate = replace(performance, beats=engine.hear_beats(performance))
+        except AmtError as error:
+            problem = str(error)
+        tasks.append(Task(pair.name, pair.reference, estimate, str(pair.estimate), problem))
+    return tasks, _settings(engine, producer, choice)
 
 
 def _settings(

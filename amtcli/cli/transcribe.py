@@ -18,6 +18,7 @@ from amtcli.cli.options import (
     REPORT,
     Arithmetic,
     BatchSize,
+    Beats,
     Device,
     DryRun,
     Fast,
@@ -167,17 +168,7 @@ def transcribe(
             rich_help_panel=_MUSICAL,
         ),
     ] = False,
-    beats: Annotated[
-        str,
-        typer.Option(
-            "--beats",
-            metavar="NAME",
-            help="Hear beats, downbeats and dynamics, too, with this model: MIDI files get their "
-            "tempo and bars, JSON lists them. No note moves.",
-            show_default=False,
-            rich_help_panel=_MUSICAL,
-        ),
-    ] = "",
+    beats: Beats = "",
     live: Annotated[
         bool,
         typer.Option(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from amtcli.datasets.labels import Labels
 from amtcli.datasets.pack import PackedRecording
+from amtcli.errors import DataError
 from amtcli.training.augmentation import (
     AugmentationConfig,
     apply_to_audio,
@@ -93,7 +94,11 @@ class WindowMaker:
             inputs = apply_to_audio(alteration, source, rate_hz)
             labels = cut_labels(all_labels, start_s, n_source / rate_hz)
             labels = apply_to_labels(alteration, labels)
-        return inputs, self._objective.targets(WindowLabels(labels, duration_s)), recording.name
+        try:
+            targets = self._objective.targets(WindowLabels(labels, duration_s))
+        except DataError as error:
+            raise DataError(f"{recording.file}: {error}") from error
+        return inputs, targets, recording.name
 
     def _read(self, recording: PackedRecording, start_samples: int) -> NDArray[np.float32]:
         if self._cached is not None:

@@ -10,6 +10,7 @@ import torch
 
 from amtcli.datasets.labels import BeatLabels, Labels, labels_of_performance
 from amtcli.datasets.pack import PackedRecording
+from amtcli.datasets.performances import CLOCK_HZ
 from amtcli.errors import ModelError, TrainingError
 from amtcli.notes import Performance
 from amtcli.training.components import Components
@@ -60,8 +61,16 @@ def check_sample_rate(recipe: Recipe, recordings: Iterable[PackedRecording]) -> 
         if recording.sample_rate_hz != rate_hz:
             raise TrainingError(
                 f"{recording.name} was packed at {recording.sample_rate_hz} Hz, the recipe's "
-                f"front-end hears {rate_hz}: pack again with --sample-rate {rate_hz}"
+                f"front-end hears {rate_hz}: {_hint(recipe, recording)}"
             )
+
+
+def _hint(recipe: Recipe, recording: PackedRecording) -> str:
+    if recipe.front_end.get("kind") == "clock":
+        return "it learns from notes, which amt pack performances packs"
+    if recording.sample_rate_hz == CLOCK_HZ:
+        return "it learns from sound, and there is none in a pack of performances"
+    return f"pack again with --sample-rate {recipe.front_end.get('sample_rate_hz')}"
 
 
 def check_recordings(recipe: Recipe, recordings: Sequence[PackedRecording]) -> None:
