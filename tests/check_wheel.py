@@ -20,6 +20,10 @@ SHIPPED_FILES = {
         *("seventh.toml", "recipe.toml"),
     ),
     "swift-live": ("model.toml", "weights.safetensors", "README.md", "recipe.toml"),
+    "metre": (
+        *("model.toml", "weights.safetensors", "README.md", "recipe.toml"),
+        "test_compositions.txt",
+    ),
     "velocity-swift": ("model.toml", "weights.safetensors", "README.md", "recipe.toml"),
 }
 FEWEST_NOTES = 250  # the demo recording has 327

@@ -103,7 +103,7 @@ def test_performances_without_sound(tmp_path):
     assert "amt: 3 performances\n" in result.output
     assert "3 recordings in" in result.output and "train 3 (0.0 h)" in result.output
     first = open_pack(packed).recordings[0]
-    assert first.sample_rate_hz == 100
+    assert first.sample_rate_hz == 1000
     assert first.read_labels().beats.is_downbeat.tolist() == [True, False, True]
     assert not first.read_audio(0, first.n_samples).any()
     before = contents(packed)

@@ -46,7 +46,7 @@ def test_silence_lasts_a_second_longer_than_the_pedal_holds_the_last_note():
         (Note(0.5, 3.0, 60, 50), Note(1.0, 2.0, 62, 50)), (PedalSpan(1.5, 4.257, 64),)
     )
     audio = silence(labels_of_performance(performance), CLOCK_HZ)
-    assert (audio.dtype, audio.shape) == (np.int16, (526,))
+    assert (audio.dtype, audio.shape) == (np.int16, (5257,))
     assert not audio.any()
 
 
@@ -70,7 +70,7 @@ def test_what_cannot_be_packed_is_told(performance, message):
 def test_labels_are_those_of_the_files(tmp_path, midi):
     heard = []
     manifest = pack(found(midi), tmp_path / "pack", OPTIONS, heard.append)
-    assert (manifest.dataset, manifest.sample_rate_hz) == ("performances", 100)
+    assert (manifest.dataset, manifest.sample_rate_hz) == ("performances", 1000)
     assert (len(heard), manifest.rejected) == (3, {})
     packed = {each.name: each for each in open_pack(tmp_path / "pack").recordings}
     for name, file in (("Bach/a", "a.mid"), ("Bach/b", "b.mid"), ("Ravel/c", "c.tsv")):
@@ -78,7 +78,7 @@ def test_labels_are_those_of_the_files(tmp_path, midi):
         labels = packed[name].read_labels()
         for column in ("onset_s", "offset_s", "sounding_end_s", "pitch", "velocity"):
             assert np.array_equal(getattr(labels.notes, column), getattr(own.notes, column))
-        assert packed[name].n_samples == round(100 * (own.notes.sounding_end_s.max() + 1))
+        assert packed[name].n_samples == round(1000 * (own.notes.sounding_end_s.max() + 1))
         assert not packed[name].read_audio(0, packed[name].n_samples).any()
     labels = packed["Bach/a"].read_labels()
     assert labels.beats.time_s.tolist() == [0.1, 0.6, 1.123456, 1.9]
