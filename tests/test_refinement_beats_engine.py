@@ -1,11 +1,13 @@
 """Beats in given notes, by the engine: what one window says, and many."""
 
+import mir_eval
 import numpy as np
 import pytest
 import torch
 from benchmarks.random_models import read_settings
 from metre_model import write_metre
 
+from amtcli.catalog import shipped_folder
 from amtcli.decoders.beats import BeatsConfig, decode_beats
 from amtcli.decoders.score_velocities import score_notes
 from amtcli.engine import EngineOptions
@@ -84,3 +86,30 @@ def test_a_model_that_listens_is_refused(tmp_path):
     write_model(tmp_path / "dynest", config, tensors)
     with pytest.raises(ModelError, match="in sound, not in notes"):
         BeatsOfNotesEngine(load_model(tmp_path / "dynest"), EngineOptions("cpu"))
+
+
+def waltz(n_bars, quarter_s, seed=1):
+    """Bass, two chords and a tune, in a tempo that sways by a twentieth; and when bars begin."""
+    random = np.random.RandomState(seed)
+    notes, bars_s, time_s = [], [], 1.0
+    for place in range(3 * n_bars):
+        root, held_s = (0, 5, 7, 0)[place // 3 % 4], 0.9 * quarter_s
+        if place % 3 == 0:
+            bars_s.append(time_s)
+            notes.append(Note(time_s, time_s + held_s, 36 + root, 80))
+        else:
+            chord = (48 + root + step for step in (4, 7, 12))
+            notes += [Note(time_s, time_s + held_s / 2, pitch, 55) for pitch in chord]
+        notes.append(Note(time_s, time_s + held_s, random.choice([72, 74, 76, 77, 79]), 85))
+        time_s += quarter_s * (1 + 0.05 * np.sin(place / 9))
+    return Performance(tuple(notes)), np.array(bars_s)
+
+
+@pytest.mark.parametrize("quarter_s", [0.35, 0.5])
+def test_the_model_that_ships_hears_the_bars_of_a_waltz(quarter_s):
+    performance, bars_s = waltz(40, quarter_s)
+    engine = BeatsOfNotesEngine(load_model(shipped_folder() / "metre"), EngineOptions("cpu"))
+    beats = engine.hear_beats(performance)
+    found_s = np.array([beat.onset_s for beat in beats if beat.is_downbeat])
+    f1 = mir_eval.beat.f_measure(*map(mir_eval.beat.trim_beats, (bars_s, found_s)))
+    assert f1 > 0.7

@@ -303,7 +303,7 @@ def evaluate(
     amt evaluate maps/test/ --model transkun-v2      transcribes the audio beside them
     amt evaluate refs/ ests/ --onset-tolerance 0.05 --onset-tolerance 0.1
     amt evaluate maps/test/ --velocity --model velocity-swift     velocities, the score given
-    amt evaluate asap/ asap/ --beats metre           beats found in given notes, if they are annotated
+    amt evaluate asap/ asap/ --beats metre           beats, found in given notes
     amt evaluate --compare before.json after.json    is it better?
 
     Exit codes:
