@@ -20,12 +20,15 @@ QUIET = 5.0  # by so much logits are lowered
 
 
 def settings_files():
-    """The files that say how networks are built, by names that tell models from recipes."""
+    """The files that say how networks are built, by names that tell models from recipes.
+
+    Networks that are told notes hear nothing, so there is nothing to time.
+    """
     models = sorted(shipped_folder().glob("*/model.toml"))
     recipes = sorted(RECIPES_FOLDER.glob("*.toml"))
-    return {f"models/{path.parent.name}": path for path in models} | {
-        f"recipes/{path.stem}": path for path in recipes
-    }
+    named = {f"models/{path.parent.name}": path for path in models}
+    named |= {f"recipes/{path.stem}": path for path in recipes}
+    return {k: path for k, path in named.items() if read_toml(path)["front_end"]["kind"] != "clock"}
 
 
 def read_settings(path, smaller=None):
