@@ -87,6 +87,7 @@ def test_beats_join_a_transcription_and_move_no_note(recipe, tmp_path, monkeypat
     beats = metred["beats"]
     assert 3 < len(beats) < 200
     assert all(a["onset_s"] < b["onset_s"] for a, b in itertools.pairwise(beats))
+    assert f", {len(beats)} beats, " in result.stderr
     assert metred["model"]["name"].endswith(" + random")
     notes, moved = (read_performance(Path(f"{out}/tones.mid")).notes for out in ("plain", "metred"))
     assert len(notes) == len(moved)

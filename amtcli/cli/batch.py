@@ -40,6 +40,7 @@ class Tally:
     n_failed: int = 0
     n_notes: int = 0
     n_pedals: int = 0
+    n_beats: int = 0
     audio_s: float = 0.0
     report_failed: bool = False
 
@@ -183,8 +184,9 @@ class Batch:
         self.tally.n_ok += 1
         self.tally.n_notes += len(performance.notes)
         self.tally.n_pedals += len(performance.pedals)
+        self.tally.n_beats += len(performance.beats)
         self.tally.audio_s += timings.audio_s
-        content = _content(len(performance.notes), len(performance.pedals))
+        content = _content(*map(len, (performance.notes, performance.pedals, performance.beats)))
         speed = timings.audio_s / max(timings.elapsed_s, 1e-3)
         if len(self._plan.recordings) > 1:  # of a single one the summary says the same
             self._screen.say(
@@ -246,7 +248,7 @@ def summarise(tally: Tally, plan: Plan, elapsed_s: float, engine_text: str) -> s
     """Say in one line what a run came to: ``engine_text`` names device and precision."""
     audio_s = tally.audio_s
     work = (
-        f"{_content(tally.n_notes, tally.n_pedals)}, {audio_s:.1f} s of audio in "
+        f"{_content(tally.n_notes, tally.n_pedals, tally.n_beats)}, {audio_s:.1f} s of audio in "
         f"{elapsed_s:.1f} s ({audio_s / max(elapsed_s, 1e-3):.1f}x real time, {engine_text})"
     )
     counts = {"transcribed": tally.n_ok, "skipped": tally.n_skipped, "failed": tally.n_failed}
@@ -259,9 +261,10 @@ def summarise(tally: Tally, plan: Plan, elapsed_s: float, engine_text: str) -> s
     return f"{text}; {work}" if tally.n_ok else text
 
 
-def _content(n_notes: int, n_pedals: int) -> str:
-    notes = "1 note" if n_notes == 1 else f"{n_notes} notes"
-    return f"{notes}, 1 pedal span" if n_pedals == 1 else f"{notes}, {n_pedals} pedal spans"
+def _content(n_notes: int, n_pedals: int, n_beats: int) -> str:
+    counts = [(n_notes, "note"), (n_pedals, "pedal span")]
+    counts += [(n_beats, "beat")] if n_beats else []
+    return ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts)
 
 
 def _paths(planned: PlannedRecording) -> list[Path]:
