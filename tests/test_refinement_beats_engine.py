@@ -112,4 +112,4 @@ def test_the_model_that_ships_hears_the_bars_of_a_waltz(quarter_s):
     beats = engine.hear_beats(performance)
     found_s = np.array([beat.onset_s for beat in beats if beat.is_downbeat])
     f1 = mir_eval.beat.f_measure(*map(mir_eval.beat.trim_beats, (bars_s, found_s)))
-    assert f1 > 0.7
+    assert f1 > 0.9

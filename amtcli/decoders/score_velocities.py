@@ -69,6 +69,11 @@ class ScoreNotes:
             kept.velocity,
         )
 
+    def struck_within(self, start_s: float, duration_s: float) -> ScoreNotes:
+        """Keep what is struck in that stretch, ``start_s`` as time 0."""
+        heard = self.within(start_s, duration_s)
+        return heard.select((heard.onset_s >= 0) & (heard.onset_s < duration_s))
+
 
 def score_notes(performance: Performance) -> ScoreNotes:
     """Take the notes of a performance, in its order, with what its pedals make of their ends."""

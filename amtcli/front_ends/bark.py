@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from amtcli.front_ends.front_end import FrontEnd
-from amtcli.front_ends.windowing import hann
+from amtcli.front_ends.windowing import hann, power_spectra
 
 # Upper edges of the critical bands (Zwicker); each band begins where the one before ends.
 _EDGES_HZ = (
@@ -78,16 +78,7 @@ class Bark(FrontEnd):
 
         Samples must be more than half of ``window_samples``: there is no more to mirror.
         """
-        spectrum = torch.stft(
-            torch.cat(list(windows)),
-            self.config.window_samples,
-            self.config.hop_samples,
-            window=self.hann,
-            pad_mode="reflect",
-            return_complex=True,
-        )
-        power = torch.view_as_real(spectrum).square().sum(dim=-1)
-        excitation = power.transpose(1, 2) @ self.filters
+        excitation = power_spectra(windows, self.hann, self.config.hop_samples) @ self.filters
         return _sone(10 * excitation.clamp(min=1).log10())
 
 

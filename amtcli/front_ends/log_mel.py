@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from amtcli.front_ends.front_end import FrontEnd
-from amtcli.front_ends.windowing import hann
+from amtcli.front_ends.windowing import hann, power_spectra
 
 # Slaney's Auditory Toolbox: linear up to 1 kHz, which is mel 15, then 27 mels per factor of 6.4.
 _SLANEY_HZ_PER_MEL = 200 / 3
@@ -78,18 +78,10 @@ class LogMel(FrontEnd):
 
         Samples must be more than half of ``window_samples``: there is no more to mirror.
         """
-        spectrum = torch.stft(
-            torch.cat(list(windows)),
-            self.config.window_samples,
-            self.config.hop_samples,
-            window=self.hann,
-            pad_mode="reflect",
-            return_complex=True,
-        )
-        weighed = torch.view_as_real(spectrum).square().sum(dim=-1)
+        weighed = power_spectra(windows, self.hann, self.config.hop_samples)
         if self.config.spectrum == "magnitude":
             weighed = weighed.sqrt()
-        return self._logarithm(weighed.transpose(1, 2) @ self.filters)
+        return self._logarithm(weighed @ self.filters)
 
     def _logarithm(self, mel: Tensor) -> Tensor:
         above_floor = mel.clamp(min=self.config.floor)

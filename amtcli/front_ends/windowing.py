@@ -1,4 +1,6 @@
-"""The window that front-ends cut frames with, the same in every run."""
+"""The window that front-ends cut frames with, the same in every run, and spectra of frames."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,3 +14,20 @@ def hann(length: int) -> Tensor:
     then another one in the last place, and with it notes would differ from run to run.
     """
     return torch.from_numpy(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length))
+
+
+def power_spectra(windows: Sequence[Tensor], shape: Tensor, hop_samples: int) -> Tensor:
+    """Return the power of each frame's bins (batch, frames, len(shape) // 2 + 1).
+
+    ``windows`` are (1, samples) each and equally long; frames, weighed by ``shape``, are centred
+    ``hop_samples`` apart from the first sample on. Beyond the edges the audio is mirrored.
+    """
+    spectrum = torch.stft(
+        torch.cat(list(windows)),
+        len(shape),
+        hop_samples,
+        window=shape,
+        pad_mode="reflect",
+        return_complex=True,
+    )
+    return torch.view_as_real(spectrum).square().sum(dim=-1).transpose(1, 2)

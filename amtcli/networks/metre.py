@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -108,8 +109,7 @@ class Metre(Network):
 
     def activations(self, features: Tensor) -> list[BeatActivations]:
         """Find nothing: what is to be heard are notes, by `activations_of`."""
-        n_frames = features.shape[1]
-        return [_on_frames(np.empty(0, np.int64), np.empty((2, 0)), n_frames) for _ in features]
+        return [_nothing(features.shape[1]) for _ in features]
 
     def activations_of(
         self, windows: Sequence[Strikes], n_frames: int, frame_s: float
@@ -120,7 +120,7 @@ class Metre(Network):
         n_strikes = torch.tensor([len(window) for window in windows])
         batch = pad_sequence(features, batch_first=True)
         if not batch.shape[1]:
-            return [_on_frames(np.empty(0, np.int64), np.empty((2, 0)), n_frames) for _ in windows]
+            return [_nothing(n_frames) for _ in windows]
         logits = self(batch.to(device), n_strikes.to(device))
         heads = torch.stack(logits, dim=1).float().sigmoid().cpu().numpy()
         return [
@@ -131,7 +131,13 @@ class Metre(Network):
         ]
 
 
-def _on_frames(frames: np.ndarray, heads: np.ndarray, n_frames: int) -> BeatActivations:
+def _nothing(n_frames: int) -> BeatActivations:
+    return _on_frames(np.empty(0, np.int64), np.empty((2, 0), np.float32), n_frames)
+
+
+def _on_frames(
+    frames: NDArray[np.int64], heads: NDArray[np.float32], n_frames: int
+) -> BeatActivations:
     """Lay probabilities (2, n) on their frames; where two meet, the greater counts."""
     rolls = np.zeros((2, n_frames), np.float32)
     own = (frames >= 0) & (frames < n_frames)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from amtcli.decoders.score_velocities import ScoreNotes, score_notes
+from amtcli.decoders.score_velocities import score_notes
 from amtcli.engine import Engine, EngineOptions
 from amtcli.model_folder import Model
 from amtcli.networks.metre import Metre
@@ -58,14 +58,8 @@ class BeatsOfNotesEngine(Engine):
         """Gather what is struck in a window."""
         start_s = self.window.start_samples(window.index) / self._rate_hz
         duration_s = self.window.length_samples / self._rate_hz
-        return strikes_of(_struck_within(self._notes, start_s, duration_s))
+        return strikes_of(self._notes.struck_within(start_s, duration_s))
 
     def _activations(self, inputs: list[Any]) -> list[object]:
         with torch.inference_mode():
             return list(self._metre.activations_of(inputs, self._n_frames, self._frame_s))
-
-
-def _struck_within(notes: ScoreNotes, start_s: float, duration_s: float) -> ScoreNotes:
-    """Keep what is struck in a stretch; its start is time 0."""
-    heard = notes.within(start_s, duration_s)
-    return heard.select((heard.onset_s >= 0) & (heard.onset_s < duration_s))

@@ -1,7 +1,7 @@
 """Several engines as one: one transcribes, others add what is heard with the notes in hand.
 
-A recording is heard once more for each of them: a note is known only when it has ended, and its
-velocity is read with those in mind that sound with it; beats are heard by a model of their own.
+They come after it: a note is known only when it has ended, and its velocity is read with those in
+mind that sound with it. Who listens hears the recording once more; beats may be found in the notes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from amtcli.refinement.keeping import kept
 from amtcli.refinement.reading import ScoredRecording, rewritten
 
 Refinement = Callable[[Recording, Performance], Performance]
-"""Hears a recording again; gives what was played in it with more known of it. Raises AmtError."""
+"""Takes a recording and what was played in it; gives the latter, more known. Raises AmtError."""
 
 
 class RefiningEngine:

@@ -72,8 +72,7 @@ class MetreObjective(Objective):
             raise DataError(
                 "these targets are made of beats, and the data set knows none: leave it out"
             )
-        notes = notes_of_labels(window.labels)
-        notes = notes.select((notes.onset_s >= 0) & (notes.onset_s < window.duration_s))
+        notes = notes_of_labels(window.labels).struck_within(0.0, window.duration_s)
         generator = generator_of(notes)
         pace = float(np.exp(generator.normal(0, config.tempo_spread)))
         strikes = strikes_of(self._told(notes, pace, generator))
